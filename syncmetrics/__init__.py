@@ -1,0 +1,41 @@
+"""Distributed-aware metrics for PyTorch: the value on N ranks is the value of one process, for one exchange."""
+
+from syncmetrics.collection import MetricCollection
+from syncmetrics.errors import (
+    PacketError,
+    PeerError,
+    PeerLostError,
+    SchemaMismatchError,
+    StateError,
+    SyncError,
+    SyncmetricsError,
+    SyncTimeoutError,
+)
+from syncmetrics.helpers import gather_ragged, sync_and_compute, sync_states, synced
+from syncmetrics.metric import Metric
+from syncmetrics.states import dim_zero_cat
+from syncmetrics.transport import WORLD
+from syncmetrics.wrappers import ClasswiseWrapper
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "WORLD",
+    "ClasswiseWrapper",
+    "Metric",
+    "MetricCollection",
+    "PacketError",
+    "PeerError",
+    "PeerLostError",
+    "SchemaMismatchError",
+    "StateError",
+    "SyncError",
+    "SyncTimeoutError",
+    "SyncmetricsError",
+    "__version__",
+    "dim_zero_cat",
+    "gather_ragged",
+    "sync_and_compute",
+    "sync_states",
+    "synced",
+]

@@ -1,0 +1,457 @@
+"""MetricCollection: many metrics that are updated together and synced as one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import nn
+
+from syncmetrics.errors import StateError
+from syncmetrics.metric import Metric
+from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
+from syncmetrics.states import Mode, Store, fresh_states, spec_key
+from syncmetrics.transport import Transport
+
+__all__ = ["MetricCollection"]
+
+_Self = TypeVar("_Self", bound="MetricCollection")
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """How the values of one metric are named, before the prefix and postfix of the whole collection.
+
+    Attributes:
+        name: Name of its one value.
+        prefix: In front of each name, if it gives several.
+        postfix: Behind each of them.
+        takes: The keyword arguments that its `update` takes; None for all.
+    """
+
+    name: str
+    prefix: str
+    postfix: str
+    takes: frozenset[str] | None
+
+    def output_names(self, metric: Metric) -> tuple[str, ...]:
+        names = metric.output_names
+        return (self.name,) if names is None else tuple(f"{self.prefix}{name}{self.postfix}" for name in names)
+
+
+class MetricCollection(nn.Module):
+    """Metrics that are updated with the same batches and synced in one exchange.
+
+    Metrics that accumulate the same thing with the same settings (see `Metric.compute_group`) share one state: it is
+    updated once, and synced once.
+
+    Args:
+        metrics: A metric, a sequence of metrics (named by their classes), a mapping from name to metric, or another
+            collection. Collections inside are taken apart: their metrics become metrics of this one, under the names
+            they had.
+        *more: More metrics.
+        prefix: Put in front of every name in the results.
+        postfix: Put behind every name in the results.
+
+    Raises:
+        ValueError: Two values would have the same name.
+        TypeError: Something is no metric.
+    """
+
+    def __init__(
+        self,
+        metrics: Metric
+        | MetricCollection
+        | Sequence[Metric | MetricCollection]
+        | Mapping[str, Metric | MetricCollection],
+        *more: Metric | MetricCollection,
+        prefix: str | None = None,
+        postfix: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.prefix = _check_affix("prefix", prefix)
+        self.postfix = _check_affix("postfix", postfix)
+        self._members: dict[str, _Member] = {}
+        self.add_metrics(metrics, *more)
+
+    def add_metrics(
+        self,
+        metrics: Metric
+        | MetricCollection
+        | Sequence[Metric | MetricCollection]
+        | Mapping[str, Metric | MetricCollection],
+        *more: Metric | MetricCollection,
+    ) -> None:
+        """Add metrics, given as to the constructor."""
+        for name, metric in _named(metrics, more):
+            if isinstance(metric, MetricCollection):
+                self._add_collection(name, metric)
+            else:
+                shown = name if name is not None else type(metric).__name__
+                self._add(shown, metric, _Member(shown, "", "", _keywords(metric)))
+        self._check_names()
+        self._share_states()
+
+    # -- as a mapping
+    # ------------------------------------------------------------------------------------------------------------
+
+    def keys(self, keep_base: bool = False) -> Iterable[str]:
+        """Names of the metrics; with `keep_base`, without prefix and postfix."""
+        return [name if keep_base else self._affixed(name) for name in self._members]
+
+    def values(self) -> Iterable[Metric]:
+        """The metrics."""
+        return [self[name] for name in self._members]
+
+    def items(self, keep_base: bool = False) -> Iterable[tuple[str, Metric]]:
+        """Names and metrics."""
+        return list(zip(self.keys(keep_base), self.values(), strict=True))
+
+    def __getitem__(self, name: str) -> Metric:
+        base = name
+        if base not in self._members:
+            base = name.removeprefix(self.prefix or "").removesuffix(self.postfix or "")
+        if base not in self._members:
+            raise KeyError(f"no metric `{name}` in this collection; it has {list(self._members)}.")
+        metric = self._modules[base]
+        assert isinstance(metric, Metric)
+        return metric
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of all values that `compute` gives, known from the construction on."""
+        return tuple(
+            self._affixed(name) for base, member in self._members.items() for name in member.output_names(self[base])
+        )
+
+    @property
+    def compute_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the metrics that share their states, group by group."""
+        return tuple(tuple(group) for group in self._groups())
+
+    # -- the life of the metrics
+    # -------------------------------------------------------------------------------------------------
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Update every metric with one batch. Keyword arguments go to the metrics whose `update` takes them."""
+        groups = self._groups()
+        self._check_keywords(kwargs)
+        for group in groups:
+            self._update_group(group, args, kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Add one batch to every metric, and give the values of that batch.
+
+        Collective if a metric has `dist_sync_on_step=True`: one sync for all that have it.
+        """
+        groups = self._groups()
+        self._check_keywords(kwargs)
+        nodes = self._nodes()
+        once = {name: self._merges(name) for name in self._members}
+        with ExitStack() as stack:
+            twice = unique_nodes([n for name, merges in once.items() if not merges for n in self._nodes([name])])
+            stores = {id(node.store) for node in twice}
+            sync_step = stack.enter_context(stepping([n for n in nodes if id(n.store) not in stores]))
+            stack.enter_context(stepping(twice, merge=False))
+            for group in groups:
+                self._update_group(group, args, kwargs)
+            for members in self._by_route([name for name in self._members if self[name].dist_sync_on_step]):
+                sync_step(self._nodes(members), self[members[0]]._route(), self._label)
+            values = {name: self[name].compute() for name in self._members}
+            for name, value in values.items():
+                self[name]._forward_cache = value
+        for group in groups:
+            if not once[group[0]]:
+                self._update_group(group, args, kwargs)
+        return self._flat(values)
+
+    def compute(self) -> dict[str, Any]:
+        """Give the values of all metrics.
+
+        Collective: every rank of the group must call this. One sync serves all metrics (one for each process group, if
+            they differ).
+
+        Returns:
+            One value for each of `output_names`.
+        """
+        with self._shown():
+            values = {name: self[name].compute() for name in self._members}
+        return self._flat(values)
+
+    def reset(self) -> None:
+        """Give every state its default. It does not communicate."""
+        for node in self._nodes():
+            node.store.replace(fresh_states(node.specs, node.store.device), 0)
+        for metric in self.values():
+            metric._forget()
+        self._share_states()
+
+    def sync(self) -> None:
+        """Show the states of all ranks from now on. Collective: every rank of the group must call this."""
+        self._refuse_synced()
+        for members in self._by_route(list(self._members)):
+            show_synced(self._nodes(members), self[members[0]]._route(), self._label)
+
+    def unsync(self) -> None:
+        """Show the local states again. It does not communicate."""
+        nodes = self._nodes()
+        if not any(node.store.mode is Mode.SYNCED for node in nodes):
+            raise StateError("the collection is not synced; call sync() first.")
+        put_back(nodes)
+
+    @contextmanager
+    def sync_context(self) -> Iterator[None]:
+        """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
+        self._refuse_synced()
+        with self._synced(list(self._members)):
+            yield
+
+    def clone(self: _Self, prefix: str | None = None, postfix: str | None = None) -> _Self:
+        """Give an independent copy, with another prefix or postfix if one is given."""
+        twin = copy.deepcopy(self)
+        if prefix is not None:
+            twin.prefix = _check_affix("prefix", prefix)
+        if postfix is not None:
+            twin.postfix = _check_affix("postfix", postfix)
+        return twin
+
+    def persistent(self, mode: bool = True) -> None:
+        """Say for all states whether they go into `state_dict`."""
+        for metric in self.values():
+            metric._core.persistent(mode)
+
+    def extra_repr(self) -> str:
+        """Give what stands in the parentheses of `repr`."""
+        return ", ".join(f"{k}={v!r}" for k, v in (("prefix", self.prefix), ("postfix", self.postfix)) if v)
+
+    # -- construction
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _add(self, name: str, metric: Metric, member: _Member) -> None:
+        if not isinstance(metric, Metric):
+            raise TypeError(
+                f"`{name}` must be a syncmetrics.Metric or a MetricCollection, but is a"
+                f" {type(metric).__name__} instead."
+            )
+        if name in self._members:
+            raise ValueError(
+                f"two metrics would be named `{name}`; give them names: MetricCollection({{'a': ..., 'b': ...}})."
+            )
+        if not name or "." in name or hasattr(type(self), name) or name in self.__dict__:
+            raise ValueError(
+                f"a metric cannot be named {name!r}: a name is not empty, has no dot, and is no attribute"
+                " of the collection."
+            )
+        self.add_module(name, metric)
+        self._members[name] = member
+
+    def _add_collection(self, name: str | None, collection: MetricCollection) -> None:
+        outer = f"{name}_" if name is not None else ""
+        for base, member in collection._members.items():
+            full = outer + collection._affixed(base)
+            affixed = _Member(
+                outer + collection._affixed(member.name),
+                outer + (collection.prefix or "") + member.prefix,
+                member.postfix + (collection.postfix or ""),
+                member.takes,
+            )
+            self._add(full, collection[base], affixed)
+
+    def _check_names(self) -> None:
+        seen: dict[str, str] = {}
+        for base, member in self._members.items():
+            for name in member.output_names(self[base]):
+                if name in seen:
+                    raise ValueError(
+                        f"`{seen[name]}` and `{base}` would both give a value named `{name}`; name one of"
+                        " them otherwise,"
+                        " with a key of the mapping or with prefix= of the wrapper."
+                    )
+                seen[name] = base
+
+    def _share_states(self) -> None:
+        """Let metrics that accumulate the same hold one store, if nothing was accumulated yet."""
+        leaders: dict[Any, Store] = {}
+        for metric in self.values():
+            core = metric._core
+            if core.compute_group is None or core._store.update_count > 0 or core._store.mode is not Mode.LOCAL:
+                continue
+            policy = (core._group, core.sync_on_compute, core.dist_sync_on_step, core.sync_timeout, core._store.device)
+            key = (core.compute_group, spec_key(core._specs.values()), *map(_hashable, policy))
+            leader = leaders.setdefault(key, core._store)
+            if core._store is not leader:
+                core._store.sharers -= 1
+                core._store = leader
+                leader.sharers += 1
+
+    # -- inside
+    # ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _label(self) -> str:
+        return self.prefix.rstrip("/_.") if self.prefix else type(self).__name__
+
+    def _affixed(self, name: str) -> str:
+        return f"{self.prefix or ''}{name}{self.postfix or ''}"
+
+    def _groups(self) -> list[list[str]]:
+        """Give the names of the metrics by the store they hold, which is the truth about who shares with whom."""
+        groups: dict[int, list[str]] = {}
+        for name in self._members:
+            groups.setdefault(id(self[name]._store), []).append(name)
+        return list(groups.values())
+
+    def _nodes(self, names: Sequence[str] | None = None) -> list[Node]:
+        return unique_nodes(
+            [node for name in (self._members if names is None else names) for node in self[name]._nodes(name)]
+        )
+
+    def _by_route(self, names: Sequence[str]) -> list[list[str]]:
+        """Group metrics by whom they sync with: one sync each, in an order that is the same on every rank."""
+        routes: list[tuple[Transport, float | None, list[str]]] = []
+        for name in names:
+            route = self[name]._route()
+            for transport, timeout, members in routes:
+                if transport is route.transport and timeout == route.timeout:
+                    members.append(name)
+                    break
+            else:
+                routes.append((route.transport, route.timeout, [name]))
+        return sorted((sorted(members) for _, _, members in routes))
+
+    def _update_group(self, group: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Update the store that these metrics share, once."""
+        name = group[0]
+        metric = self[name]
+        store = metric._store
+        if store.mode is Mode.LOCAL and store.sharers > len(group):
+            _take_apart([self[n] for n in group])
+        takes = self._members[name].takes
+        chosen = kwargs if takes is None else {k: v for k, v in kwargs.items() if k in takes}
+        if len(group) == 1:
+            metric.update(*args, **chosen)
+        else:
+            metric._core._update_shared(args, chosen)
+
+    def _merges(self, name: str) -> bool:
+        return not self[name].full_state_update and all(node.can_merge for node in self._nodes([name]))
+
+    def _check_keywords(self, kwargs: Mapping[str, Any]) -> None:
+        taken = [member.takes for member in self._members.values()]
+        unknown = [k for k in kwargs if all(takes is not None and k not in takes for takes in taken)]
+        if unknown:
+            raise TypeError(f"no metric of this collection takes the keyword argument(s) {unknown} in `update`.")
+
+    def _refuse_synced(self) -> None:
+        if any(node.store.mode is not Mode.LOCAL for node in self._nodes()):
+            raise StateError("the collection, or a metric of it, is synced already; call unsync() first.")
+
+    @contextmanager
+    def _synced(self, names: Sequence[str]) -> Iterator[None]:
+        with ExitStack() as stack:
+            for members in self._by_route(names):
+                stack.enter_context(synced(self._nodes(members), self[members[0]]._route(), self._label))
+            yield
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show what `compute` is to see, unless every value is still good or someone shows it already."""
+        stale = [name for name in self._members if not self[name]._is_cached()]
+        if not stale or any(node.store.mode is not Mode.LOCAL for node in self._nodes()):
+            yield
+            return
+        with ExitStack() as stack:
+            together = [name for name in self._members if self[name].sync_on_compute]
+            alone = [name for name in self._members if not self[name].sync_on_compute]
+            stack.enter_context(self._synced(together))
+            if alone:
+                stack.enter_context(copied(self._nodes(alone)))
+            idle = [name for name in self._members if all(n.store.update_count == 0 for n in self._nodes([name]))]
+            if idle:
+                warnings.warn(
+                    f"{idle} of `{self._label}` compute before any update on any rank.", UserWarning, stacklevel=5
+                )
+            yield
+
+    def _flat(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Name every value, those inside a metric's dict too."""
+        flat: dict[str, Any] = {}
+        for base, value in values.items():
+            member = self._members[base]
+            pairs = {member.name: value}
+            if isinstance(value, Mapping):
+                pairs = {f"{member.prefix}{key}{member.postfix}": item for key, item in value.items()}
+            for name, item in pairs.items():
+                full = self._affixed(name)
+                if full in flat:
+                    raise ValueError(
+                        f"`{base}` gives a second value named `{full}`; declare `output_names`, or give"
+                        " the metric a prefix."
+                    )
+                flat[full] = item
+        return flat
+
+
+def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:
+    if isinstance(metrics, Mapping):
+        if more:
+            raise TypeError("metrics given as a mapping cannot be followed by more; put them into the mapping.")
+        for name, metric in metrics.items():
+            yield str(name), metric
+        return
+    first = list(metrics) if isinstance(metrics, Sequence) else [metrics]
+    for metric in [*first, *more]:
+        if not isinstance(metric, (Metric, MetricCollection)):
+            raise TypeError(
+                f"a collection holds syncmetrics.Metric and MetricCollection, but was given a {type(metric).__name__}."
+            )
+        yield None, metric
+
+
+def _check_affix(argument: str, value: str | None) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"`{argument}` must be a string or None, but is a {type(value).__name__} instead.")
+    return value
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+def _keywords(metric: Any) -> frozenset[str] | None:
+    """Give the names of the arguments that `update` takes, or None if it takes any."""
+    if not isinstance(metric, Metric):
+        return None
+    update: Callable[..., None] = metric._core.update
+    parameters = inspect.signature(update).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def _take_apart(metrics: Sequence[Metric]) -> None:
+    """Give these metrics a store of their own, apart from others that were sharing theirs."""
+    cores = [metric._core for metric in metrics]
+    store = cores[0]._store.fork()
+    store.sharers = len(cores)
+    cores[0]._store.sharers -= len(cores) - 1
+    for core in cores:
+        core._store = store

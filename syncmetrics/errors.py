@@ -1,0 +1,91 @@
+"""Every error the package raises by itself, as one tree.
+
+::
+
+    SyncmetricsError
+    ├── StateError (ValueError)            a state was declared, set or used in a way that cannot work
+    └── SyncError (RuntimeError)           a sync did not come to its end; local states are as they were
+        ├── SchemaMismatchError            the ranks disagree on what is synced
+        ├── PeerError        .failures     a rank said that it failed: {rank: message}
+        ├── SyncTimeoutError .missing      ranks that did not come in time
+        ├── PeerLostError    .missing      ranks whose process or connection is gone
+        └── PacketError                    bytes that no rank of this protocol version wrote
+
+`StateError` and the plain `TypeError`/`ValueError` are local: they are raised before anything is sent.
+Every `SyncError` but `PacketError` is raised with the same text on every rank that is there to raise it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "PacketError",
+    "PeerError",
+    "PeerLostError",
+    "SchemaMismatchError",
+    "StateError",
+    "SyncError",
+    "SyncTimeoutError",
+    "SyncmetricsError",
+]
+
+
+class SyncmetricsError(Exception):
+    """Root of all errors of this package."""
+
+
+class StateError(SyncmetricsError, ValueError):
+    """A state was declared, set or used in a way that cannot work."""
+
+
+class SyncError(SyncmetricsError, RuntimeError):
+    """A sync did not come to its end. The local states are what they were before it."""
+
+
+class SchemaMismatchError(SyncError):
+    """The ranks entered one sync with different metrics, states, reductions, shapes or sequence numbers."""
+
+
+class PeerError(SyncError):
+    """At least one rank could not take part and said why.
+
+    Attributes:
+        failures: What each failed rank said, by rank in the group.
+    """
+
+    def __init__(self, message: str, failures: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.failures = dict(failures)
+
+    def __reduce__(self) -> tuple[type[PeerError], tuple[str, dict[int, str]]]:
+        return type(self), (str(self), self.failures)
+
+
+class _MissingRanksError(SyncError):
+    def __init__(self, message: str, missing: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+    def __reduce__(self) -> tuple[type[_MissingRanksError], tuple[str, tuple[int, ...]]]:
+        return type(self), (str(self), self.missing)
+
+
+class SyncTimeoutError(_MissingRanksError):
+    """Some ranks did not enter the sync in time.
+
+    Attributes:
+        missing: Those ranks (in the group), as far as they are known.
+    """
+
+
+class PeerLostError(_MissingRanksError):
+    """The process of some rank, or the connection to it, is gone.
+
+    Attributes:
+        missing: Those ranks (in the group), as far as they are known.
+    """
+
+
+class PacketError(SyncError):
+    """Bytes received are not a packet of this protocol version."""

@@ -1,0 +1,213 @@
+"""Sync helpers for metrics that already exist: hand them states, or metrics, and get those of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from syncmetrics.collection import MetricCollection
+from syncmetrics.errors import StateError
+from syncmetrics.metric import Metric
+from syncmetrics.reductions import ReduceFx
+from syncmetrics.session import Node, unique_nodes
+from syncmetrics.session import synced as show_all
+from syncmetrics.states import State, States, StateSpec, check_value, declare_state
+from syncmetrics.sync import Part, Route, sync_parts
+from syncmetrics.transport import WORLD, Transport, resolve_transport
+
+__all__ = ["gather_ragged", "sync_and_compute", "sync_states", "synced"]
+
+
+def sync_states(
+    states: Mapping[str, State],
+    reductions: Mapping[str, ReduceFx],
+    *,
+    process_group: Any = WORLD,
+    dst: int | None = None,
+    timeout: float | None = None,
+    update_count: int = 1,
+) -> States:
+    """Reduce the states of a hand-written metric over ranks.
+
+    Collective: every rank of the group must call this.
+
+    Args:
+        states: Tensors, or lists of tensors or of plain data, by name. They are left as they are.
+        reductions: For each of them "sum", "mean", "min", "max", "cat", None or a callable, as for `Metric.add_state`.
+        process_group: Over which ranks; all of them if left out.
+        dst: The rank in the group that receives the result; every rank if left out.
+        timeout: Seconds to wait for the other ranks.
+        update_count: How much was accumulated, which weighs a "mean": number of batches or of samples; 0 for a rank
+            without data.
+
+    Returns:
+        New states with the same names; an empty dict on ranks other than `dst`.
+
+    Raises:
+        StateError: A reduction is missing, or cannot work for its state.
+        SyncError: The sync did not come to its end.
+    """
+    if set(states) != set(reductions):
+        raise StateError(f"`reductions` must name the states {sorted(states)}, but names {sorted(reductions)} instead.")
+    transport = resolve_transport(process_group)
+    _check_dst(dst, transport)
+    specs = {name: _spec_of(name, value, reductions[name]) for name, value in states.items()}
+    device = next(
+        (
+            x.device
+            for value in states.values()
+            for x in (value if isinstance(value, list) else [value])
+            if isinstance(x, Tensor)
+        ),
+        None,
+    )
+    part = Part("", specs, dict(states), update_count, device or torch.device("cpu"))
+    merged = sync_parts([part], Route(transport, dst, timeout), label="sync_states")
+    return {} if merged is None else merged[0].states
+
+
+def _spec_of(name: str, value: State, dist_reduce_fx: ReduceFx) -> StateSpec:
+    """Make a spec for a value that was accumulated without one: a sum is taken to have started from zero."""
+    try:
+        check_value(value)
+        return declare_state(name, torch.zeros_like(value) if isinstance(value, Tensor) else [], dist_reduce_fx)
+    except (StateError, TypeError) as error:
+        raise StateError(
+            f"state `{name}` {error}" if isinstance(error, TypeError) else f"state `{name}`: {error}"
+        ) from None
+
+
+def _check_dst(dst: int | None, transport: Transport) -> None:
+    if dst is not None and not 0 <= dst < transport.world_size:
+        raise ValueError(f"`dst` must be a rank in the group, 0 to {transport.world_size - 1}, but is {dst} instead.")
+
+
+def gather_ragged(
+    tensor: Tensor, *, process_group: Any = WORLD, dst: int | None = None, timeout: float | None = None
+) -> list[Tensor]:
+    """Gather one tensor of each rank, whatever their shapes and dtypes.
+
+    Collective: every rank of the group must call this.
+
+    Args:
+        tensor: Of any shape, dtype and device; they may differ between ranks in all of these.
+        process_group: Over which ranks; all of them if left out.
+        dst: The rank in the group that receives them; every rank if left out.
+        timeout: Seconds to wait for the other ranks.
+
+    Returns:
+        The tensors in rank order, on the device of this rank's; an empty list on ranks other than `dst`. They carry no
+        gradient.
+
+    Raises:
+        TypeError: `tensor` is no dense tensor.
+        SyncError: The gather did not come to its end.
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"`tensor` must be a torch.Tensor, but is a {type(tensor).__name__} instead.")
+    try:
+        check_value(tensor)
+    except TypeError as error:
+        raise TypeError(f"`tensor` {error}") from None
+    transport = resolve_transport(process_group)
+    _check_dst(dst, transport)
+    part = Part("", {"tensor": declare_state("tensor", [], None)}, {"tensor": [tensor]}, 1, tensor.device)
+    merged = sync_parts([part], Route(transport, dst, timeout), label="gather_ragged")
+    if merged is None:
+        return []
+    gathered = merged[0].states["tensor"]
+    assert isinstance(gathered, list)
+    return gathered if transport.world_size > 1 else [tensor.detach().clone()]
+
+
+@contextmanager
+def synced(*metrics: Any, process_group: Any = None, timeout: float | None = None) -> Iterator[None]:
+    """Show the states of all ranks in any number of metrics, by one sync.
+
+    Inside the `with` block every `compute()` gives the value of all ranks and costs no communication. Afterwards the
+    local states are what they were, whatever was raised. Collective: every rank of the group must enter this with the
+    same metrics, in
+    any order of the keys of a mapping.
+
+    Args:
+        *metrics: Metrics, collections, and lists, tuples and dicts of them.
+        process_group: Over which ranks. Left out, each metric's own; those that have one in common are synced together.
+        timeout: Seconds to wait for the other ranks; left out, each metric's own.
+
+    Raises:
+        TypeError: Something is no metric.
+        StateError: A metric is synced already.
+        SyncError: The sync did not come to its end.
+    """
+    found = dict(_walk("", list(metrics)))
+    for path, metric in found.items():
+        if any(node.store.aside is not None for node in metric._nodes()):
+            raise StateError(f"`{path}` is synced already; call unsync() first.")
+    with ExitStack() as stack:
+        for route, nodes in _by_route(found, process_group, timeout):
+            stack.enter_context(show_all(nodes, route, "synced"))
+        yield
+
+
+def sync_and_compute(metrics: Any, *, process_group: Any = None, timeout: float | None = None) -> Any:
+    """Give the values of all metrics, by one sync.
+
+    Collective: every rank of the group must call this.
+
+    Args:
+        metrics: A metric, a collection, or a list, tuple or dict of them.
+        process_group: Over which ranks. Left out, each metric's own.
+        timeout: Seconds to wait for the other ranks; left out, each metric's own.
+
+    Returns:
+        The values, in the structure that `metrics` has.
+    """
+    with synced(metrics, process_group=process_group, timeout=timeout):
+        return _values(metrics)
+
+
+def _values(metrics: Any) -> Any:
+    if isinstance(metrics, (Metric, MetricCollection)):
+        return metrics.compute()
+    if isinstance(metrics, Mapping):
+        return {key: _values(metric) for key, metric in metrics.items()}
+    return type(metrics)(_values(metric) for metric in metrics)
+
+
+def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Metric]]:
+    """Find the metrics in lists, dicts and collections, under names that are the same on every rank."""
+    if isinstance(metrics, Metric):
+        yield path, metrics
+    elif isinstance(metrics, (Mapping, MetricCollection)):
+        for key, metric in metrics.items():
+            yield from _walk(f"{path}[{key!r}]", metric)
+    elif isinstance(metrics, Sequence) and not isinstance(metrics, str):
+        for index, metric in enumerate(metrics):
+            yield from _walk(f"{path}[{index}]" if path or len(metrics) > 1 else "metric", metric)
+    else:
+        raise TypeError(
+            f"a syncmetrics.Metric or MetricCollection was expected, but a {type(metrics).__name__} was given."
+        )
+
+
+def _by_route(
+    metrics: Mapping[str, Metric], process_group: Any, timeout: float | None
+) -> list[tuple[Route, list[Node]]]:
+    """Group metrics by whom they sync with, in an order that is the same on every rank."""
+    routes: list[tuple[Route, list[Node]]] = []
+    for path in sorted(metrics):
+        own = metrics[path]._route()
+        transport = own.transport if process_group is None else resolve_transport(process_group)
+        route = Route(transport, timeout=own.timeout if timeout is None else timeout)
+        nodes = metrics[path]._nodes(path)
+        for other, members in routes:
+            if other.transport is route.transport and other.timeout == route.timeout:
+                members.extend(nodes)
+                break
+        else:
+            routes.append((route, nodes))
+    return [(route, unique_nodes(nodes)) for route, nodes in routes]

@@ -1,0 +1,539 @@
+"""Metric: declared states, an `update` and a `compute` of the user's own, and everything that happens around them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from syncmetrics import checkpoint
+from syncmetrics.errors import StateError
+from syncmetrics.reductions import ReduceFx
+from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
+from syncmetrics.states import (
+    Mode,
+    State,
+    States,
+    StateSpec,
+    Store,
+    absorb,
+    check_value,
+    declare_state,
+    fresh_states,
+    merge_over_time,
+    own_copy,
+)
+from syncmetrics.sync import Route
+from syncmetrics.transport import WORLD, BoundGroup, bind_group, resolve_transport
+
+__all__ = ["Metric"]
+
+_Self = TypeVar("_Self", bound="Metric")
+
+
+class Metric(nn.Module):
+    """Base class of all metrics.
+
+    A metric declares its states with `add_state`, changes them in `update` and turns them into a value in `compute`::
+
+        class Accuracy(Metric):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.add_state("correct", torch.tensor(0), dist_reduce_fx="sum")
+                self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+
+            def update(self, preds, target):
+                self.correct += (preds.argmax(-1) == target).sum()
+                self.total += target.numel()
+
+            def compute(self):
+                return self.correct / self.total
+
+    States are neither parameters nor buffers: DistributedDataParallel does not broadcast them, and they keep their
+    dtype when the module around them is cast. Inside `compute` they are those of all ranks; everywhere else those of
+    this process.
+
+    Args:
+        dist_sync_on_step: Whether `forward` gives the value of the batches of all ranks, by one sync a step.
+        sync_on_compute: Whether `compute` gives the value of all ranks.
+        process_group: Over which ranks: a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport. Left
+            out: all of them.
+        sync_timeout: Seconds to wait for the other ranks in a sync; left out, the process group decides.
+    """
+
+    higher_is_better: bool | None = None
+    is_differentiable: bool | None = None
+    full_state_update: bool | None = None
+
+    _specs: dict[str, StateSpec]
+    _list_names: tuple[str, ...]
+    _cache: tuple[Any, Any] | None
+    _forward_cache: Any
+
+    def __init__(
+        self,
+        *,
+        dist_sync_on_step: bool = False,
+        sync_on_compute: bool = True,
+        process_group: Any = WORLD,
+        sync_timeout: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.dist_sync_on_step = dist_sync_on_step
+        self.sync_on_compute = sync_on_compute
+        self.sync_timeout = sync_timeout
+        self._group: BoundGroup = bind_group(process_group)
+        self._specs = {}
+        self._list_names = ()
+        self._own_store = Store()
+        self._cache = None
+        self._forward_cache = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Wrap what the user wrote, once a class: bookkeeping around `update`, a sync around `compute`."""
+        super().__init_subclass__(**kwargs)
+        for name, wrap in (("update", _wrap_update), ("compute", _wrap_compute)):
+            function = inspect.getattr_static(cls, name)
+            own = inspect.isfunction(function) and function is not getattr(Metric, name)
+            if own and not hasattr(function, "_wrapped_by_metric"):
+                setattr(cls, name, wrap(function))
+
+    # -- what the user writes
+    # ----------------------------------------------------------------------------------------------------
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add one batch to the states. To be written by every metric."""
+        raise NotImplementedError(f"`{type(self).__name__}` must have an `update` method.")
+
+    def compute(self) -> Any:
+        """Give the value of the states.
+
+        Collective: every rank of the group must call this, unless `sync_on_compute=False`, or nothing was updated
+            since the last call,
+        whose value is then given again. To be written by every metric, as if there were one process.
+        """
+        raise NotImplementedError(f"`{type(self).__name__}` must have a `compute` method.")
+
+    def merge_states(self, a: States, b: States) -> States:
+        """Merge two whole sets of states, earlier and later or lower and higher rank.
+
+        Override this when states belong together (count, mean and sum of squared deviations, say). Edit neither
+        argument. It is called only with states that have seen an update.
+        """
+        means = [name for name, spec in self._specs.items() if spec.reduction.name == "mean"]
+        if means:
+            raise StateError(
+                f"`{self._label}`: `merge_states` cannot know how many updates are in a 'mean' state"
+                f" ({means[0]}); override it."
+            )
+        return merge_over_time(self._specs, a, b, (1, 1))
+
+    # -- states
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def add_state(self, name: str, default: State, dist_reduce_fx: ReduceFx = None, persistent: bool = False) -> None:
+        """Declare a state. It becomes an attribute.
+
+        Args:
+            name: Name of the state.
+            default: Its value after `reset`: a tensor of any shape and dtype, or an empty list, to append tensors or
+                plain data to.
+            dist_reduce_fx: How it is reduced over ranks: "sum", "mean", "min", "max", "cat", None (stacked; lists are
+                joined) or a callable, which gets the stacked tensors or the joined list.
+            persistent: Whether it goes into `state_dict`.
+
+        Raises:
+            StateError: The declaration cannot work; the text says what to write instead.
+        """
+        if "_specs" not in self.__dict__:
+            raise StateError(f"`{type(self).__name__}`: call super().__init__() before add_state({name!r}, ...).")
+        if name in self._specs:
+            raise StateError(f"`{self._label}`: state `{name}` is declared twice.")
+        if hasattr(type(self), name) or name in self.__dict__ or name in self._modules:
+            raise StateError(
+                f"`{self._label}`: the name `{name}` is taken by an attribute of the metric; give the"
+                " state another one."
+            )
+        try:
+            spec = declare_state(name, default, dist_reduce_fx, persistent)
+        except (StateError, TypeError) as error:
+            raise StateError(f"`{self._label}`: state `{name}`: {error}") from None
+        self._specs[name] = spec
+        self._list_names = tuple(n for n, s in self._specs.items() if s.is_list)
+        self._store.states = {**self._store.states, **fresh_states({name: spec}, self._store.device)}
+
+    def __getattr__(self, name: str) -> Any:
+        store = self.__dict__.get("_own_store")
+        if store is not None and name in self.__dict__["_specs"]:
+            return self._store.states[name]
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        specs = self.__dict__.get("_specs")
+        if specs is None or name not in specs:
+            super().__setattr__(name, value)
+            return
+        if isinstance(value, Tensor):
+            value = value.detach() if value.requires_grad else value
+        elif not isinstance(value, list):
+            raise TypeError(
+                f"`{self._label}`: state `{name}` must be a tensor or a list, but is a {type(value).__name__} instead;"
+                " write torch.as_tensor(...)."
+            )
+        self._store.states[name] = value
+        self._store.version += 1
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__.get("_specs", {}):
+            raise StateError(f"`{self._label}`: state `{name}` cannot be deleted; `reset()` gives it its default.")
+        super().__delattr__(name)
+
+    @property
+    def metric_state(self) -> States:
+        """The states as they are now, by name. A new dict; its tensors are the metric's own."""
+        return {name: list(v) if isinstance(v, list) else v for name, v in self._store.states.items()}
+
+    @property
+    def update_count(self) -> int:
+        """Number of updates since the last reset: of this process, or of all ranks while synced."""
+        return self._store.update_count
+
+    @property
+    def update_called(self) -> bool:
+        """Whether there was any update since the last reset."""
+        return self._store.update_count > 0
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the states."""
+        return self._store.device
+
+    @property
+    def process_group(self) -> BoundGroup:
+        """Over which ranks the metric is synced."""
+        return self._group
+
+    @process_group.setter
+    def process_group(self, process_group: Any) -> None:
+        self._group = bind_group(process_group)
+
+    @property
+    def compute_group(self) -> Hashable | None:
+        """What this metric accumulates. Metrics in a collection whose value is equal, and not None, share one state."""
+        return None
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Names of the values, for a metric whose `compute` gives a dict; None for one that gives one value."""
+        return None
+
+    # -- the life of a metric
+    # ----------------------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add one batch to the states, and give the value of that batch.
+
+        One `update` into fresh states, one `compute` on them, and a merge whose cost does not grow with what was
+        accumulated. (A metric whose states cannot be merged, a tensor with dist_reduce_fx=None, is updated twice.)
+        Collective if
+        `dist_sync_on_step=True`.
+        """
+        self._prepare_update("forward", args, kwargs)
+        nodes = self._nodes()
+        mergeable = not self.full_state_update and all(node.can_merge for node in nodes)
+        with stepping(nodes, merge=mergeable) as sync_step:
+            self.update(*args, **kwargs)
+            if self.dist_sync_on_step:
+                sync_step(nodes, self._route(), self._label)
+            self._forward_cache = self.compute()
+        if not mergeable:
+            self.update(*args, **kwargs)
+        return self._forward_cache
+
+    def reset(self) -> None:
+        """Give every state its default. It does not communicate."""
+        for node in self._nodes():
+            node.store.replace(fresh_states(node.specs, node.store.device), 0)
+        self._leave_group()
+        self._forget()
+
+    def sync(self) -> None:
+        """Show the states of all ranks from now on. Collective: every rank of the group must call this.
+
+        Raises:
+            StateError: They are shown already.
+        """
+        if self._store.mode is not Mode.LOCAL:
+            raise StateError(f"`{self._label}` is synced already; call unsync() first.")
+        show_synced(self._nodes(), self._route(), self._label)
+
+    def unsync(self) -> None:
+        """Show the local states again. It does not communicate.
+
+        Raises:
+            StateError: They are shown already.
+        """
+        if self._store.mode is not Mode.SYNCED:
+            raise StateError(f"`{self._label}` is not synced; call sync() first.")
+        put_back(self._nodes())
+
+    def sync_context(self) -> AbstractContextManager[None]:
+        """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
+        if self._store.mode is not Mode.LOCAL:
+            raise StateError(f"`{self._label}` is synced already; call unsync() first.")
+        return synced(self._nodes(), self._route(), self._label)
+
+    def merge_state(self, other: Metric | States) -> None:
+        """Add what another metric of the same class has accumulated. It does not communicate.
+
+        Args:
+            other: The other metric, which is left as it is; or its states, which then count as one update.
+
+        Raises:
+            StateError: It has other states, or one of the two is synced.
+        """
+        self._refuse_synced("merge_state")
+        if isinstance(other, Metric):
+            if type(other) is not type(self) or list(other._specs) != list(self._specs):
+                raise StateError(
+                    f"`{self._label}` cannot merge a `{type(other).__name__}`; give a metric of the same"
+                    " class and settings."
+                )
+            other._refuse_synced("merge_state")
+            theirs, their_count = other._store.local
+        else:
+            theirs, their_count = other, 1
+            if set(theirs) != set(self._specs):
+                raise StateError(
+                    f"`{self._label}` has the states {sorted(self._specs)}, but was given {sorted(theirs)}."
+                )
+        self._leave_group()
+        store = self._store
+        counts = (store.update_count, their_count)
+        theirs = own_copy(theirs)
+        with torch.no_grad(), torch.inference_mode(False):
+            if self._merge is None:
+                states = absorb(self._specs, store.states, theirs, counts)
+            elif 0 in counts:
+                states = theirs if counts[0] == 0 else store.states
+            else:
+                states = self._merge(store.states, theirs)
+        store.replace(states, sum(counts))
+
+    def clone(self: _Self) -> _Self:
+        """Give an independent copy."""
+        return copy.deepcopy(self)
+
+    def persistent(self, mode: bool = False) -> None:
+        """Say for all states whether they go into `state_dict`."""
+        self._specs = {name: dataclasses.replace(spec, persistent=mode) for name, spec in self._specs.items()}
+
+    # -- nn.Module
+    # ---------------------------------------------------------------------------------------------------------------
+
+    def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:
+        """Move states as a module moves its parameters, but never change their dtype."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._move(fn(torch.empty(0, device=self._store.device)).device)
+        return self
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        checkpoint.save(destination, prefix, self._specs, *self._store.local)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        rest, loaded = checkpoint.load(
+            state_dict, prefix, self._specs, self._store.device, strict, missing_keys, error_msgs
+        )
+        super()._load_from_state_dict(rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        if loaded is not None:
+            self._leave_group()
+            states, update_count = loaded
+            self._store.replace({**self._store.local[0], **states}, update_count)
+
+    # -- inside
+    # ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _store(self) -> Store:
+        return self._own_store
+
+    @_store.setter
+    def _store(self, store: Store) -> None:
+        self._own_store = store
+
+    @property
+    def _core(self) -> Metric:
+        """The metric whose states these are: another one for a wrapper that has none of its own."""
+        return self
+
+    @property
+    def _label(self) -> str:
+        return type(self).__name__
+
+    @property
+    def _merge(self) -> Callable[[States, States], States] | None:
+        return None if type(self).merge_states is Metric.merge_states else self.merge_states
+
+    def _nodes(self, path: str = "") -> list[Node]:
+        """Give this metric and all metrics inside it, each store once."""
+        nodes = []
+        for name, module in self.named_modules():
+            if isinstance(module, Metric) and module._core is module and (module is self or module._specs):
+                where = ".".join(part for part in (path, name) if part)
+                nodes.append(Node(where, module._store, module._specs, module._merge))
+        return unique_nodes(nodes)
+
+    def _route(self) -> Route:
+        return Route(resolve_transport(self._group), timeout=self.sync_timeout)
+
+    def _refuse_synced(self, verb: str) -> None:
+        if self._store.mode is Mode.SYNCED:
+            raise StateError(
+                f"`{self._label}` is synced, so `{verb}` would change states that are not its own; call unsync() first."
+            )
+
+    def _prepare_update(self, verb: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._refuse_synced(verb)
+        if self._store.sharers > 1 and self._store.mode is Mode.LOCAL:
+            self._leave_group()
+        if self._store.update_count == 0:
+            self._adopt_device(args, kwargs)
+
+    def _adopt_device(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Go where the first batch is: metrics in a plain list are not moved with the module that uses them."""
+        device = next((x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), self._store.device)
+        if device != self._store.device:
+            for module in self.modules():
+                if isinstance(module, Metric):
+                    module._move(device)
+
+    def _move(self, device: torch.device) -> None:
+        if device != self._store.device:
+            self._store.move(device)
+            self._forget()
+
+    def _leave_group(self) -> None:
+        """Take an own copy of states that are shared with other metrics of a collection."""
+        if self._store.sharers > 1:
+            self._store = self._store.fork()
+
+    def _forget(self) -> None:
+        self._cache = self._forward_cache = None
+
+    def _update(self, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Run the user's `update`, and check what it did to the lists."""
+        if self._core is not self:
+            function(self, *args, **kwargs)  # the metric inside keeps the books
+            return
+        store = self._store
+        store.version += 1
+        before = [(name, store.states[name], len(store.states[name])) for name in self._list_names]
+        with torch.inference_mode(False), torch.no_grad():
+            function(self, *args, **kwargs)
+        if before:
+            self._check_lists(store, before)
+        store.update_count += 1
+
+    def _update_shared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Update states on behalf of all metrics that share them."""
+        self._refuse_synced("update")
+        if self._store.update_count == 0:
+            self._adopt_device(args, kwargs)
+        self._update(inspect.unwrap(type(self).update), args, kwargs)
+
+    def _check_lists(self, store: Store, before: list[tuple[str, State, int]]) -> None:
+        for name, old, length in before:
+            value = store.states[name]
+            if not isinstance(value, list):
+                continue
+            start = length if value is old and len(value) >= length else 0
+            try:
+                check_value(value, start)
+            except TypeError as error:
+                for other, rows, count in before:
+                    if isinstance(rows, list):
+                        del rows[count:]
+                        store.states[other] = rows
+                raise TypeError(f"`{self._label}`: state `{name}` {error}") from None
+            for index in range(start, len(value)):
+                if isinstance(value[index], Tensor) and value[index].requires_grad:
+                    value[index] = value[index].detach()
+
+    def _compute(self, function: Callable[[Any], Any]) -> Any:
+        """Run the user's `compute` on the states of all ranks, or give the value that is still good."""
+        if self._store.mode is Mode.STEP:
+            return self._call_compute(function)
+        nodes = self._nodes()
+        key = self._cache_key(nodes)
+        if self._cache is not None and self._cache[0] == key:
+            return self._cache[1]
+        with self._shown(nodes):
+            value = self._call_compute(function)
+        self._cache = (key, value)
+        return value
+
+    def _cache_key(self, nodes: list[Node]) -> tuple[Any, ...]:
+        """Say what a value was computed from: the states of whom, and which version of them."""
+        is_global = self.sync_on_compute or self._store.mode is Mode.SYNCED
+        return (is_global, *(node.store.version for node in nodes))
+
+    def _is_cached(self) -> bool:
+        return self._cache is not None and self._cache[0] == self._cache_key(self._nodes())
+
+    @contextmanager
+    def _shown(self, nodes: list[Node]) -> Iterator[None]:
+        """Show what `compute` is to see, and warn if there is nothing."""
+        local = [node for node in nodes if node.store.mode is Mode.LOCAL]
+        if not local:
+            yield
+            return
+        with synced(local, self._route(), self._label) if self.sync_on_compute else copied(local):
+            if all(node.store.update_count == 0 for node in nodes):
+                warnings.warn(f"`{self._label}` computes before any update on any rank.", UserWarning, stacklevel=5)
+            yield
+
+    def _call_compute(self, function: Callable[[Any], Any]) -> Any:
+        with torch.inference_mode(False), torch.no_grad():
+            return function(self)
+
+
+def _wrap_update(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def update(self: Metric, *args: Any, **kwargs: Any) -> None:
+        if type(self).update is not update:  # reached through super(): the outermost one keeps the books
+            function(self, *args, **kwargs)
+            return
+        self._prepare_update("update", args, kwargs)
+        self._update(function, args, kwargs)
+
+    update._wrapped_by_metric = True  # type: ignore[attr-defined]
+    return update
+
+
+def _wrap_compute(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(function)
+    def compute(self: Metric) -> Any:
+        if type(self).compute is not compute:
+            return function(self)
+        return self._compute(function)
+
+    compute._wrapped_by_metric = True  # type: ignore[attr-defined]
+    return compute

@@ -1,0 +1,136 @@
+"""Show the states of all ranks, or of one batch, in place of the local ones, and put those back whatever happens.
+
+This is the last step of the protocol, for any number of metrics at once. It sees metrics as nodes: a store, and how to
+merge it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from syncmetrics.states import Mode, States, StateSpec, Store, absorb, fresh_states, own_copy
+from syncmetrics.sync import Merged, Part, Route, sync_parts
+
+__all__ = ["Node", "copied", "put_back", "show_synced", "stepping", "synced", "unique_nodes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One metric's store in whatever is synced together.
+
+    Attributes:
+        path: Name of the metric inside it.
+        store: Where its states live.
+        specs: What they are.
+        merge: Its own `merge_states`, if it has one.
+    """
+
+    path: str
+    store: Store
+    specs: Mapping[str, StateSpec]
+    merge: Callable[[States, States], States] | None = None
+
+    @property
+    def can_merge(self) -> bool:
+        """Whether the states of a batch can be merged into the running ones."""
+        return self.merge is not None or all(
+            spec.is_list or spec.reduction.over_time is not None for spec in self.specs.values()
+        )
+
+    def part(self, states: States, update_count: int) -> Part:
+        """Give what this node brings to a sync."""
+        return Part(self.path, self.specs, states, update_count, self.store.device, self.merge)
+
+
+def unique_nodes(nodes: Sequence[Node]) -> list[Node]:
+    """Leave out nodes whose store another node already has: shared states are synced once."""
+    seen: set[int] = set()
+    return [node for node in nodes if not (id(node.store) in seen or seen.add(id(node.store)))]  # type: ignore[func-returns-value]
+
+
+def show_synced(nodes: Sequence[Node], route: Route, label: str) -> None:
+    """Merge the states of all ranks and show them. Collective: every rank of the group must call this."""
+    merged = sync_parts([node.part(*node.store.local) for node in nodes], route, label=label)
+    assert merged is not None, "a session is shown on every rank"
+    for node, result in zip(nodes, merged, strict=True):
+        node.store.show(result.states, result.update_count, Mode.SYNCED)
+
+
+def put_back(nodes: Sequence[Node]) -> None:
+    """Show the local states again."""
+    for node in nodes:
+        node.store.put_back()
+
+
+@contextmanager
+def synced(nodes: Sequence[Node], route: Route, label: str) -> Iterator[None]:
+    """Show the states of all ranks. Collective: every rank of the group must enter this."""
+    try:
+        show_synced(nodes, route, label)
+        yield
+    finally:
+        put_back(nodes)
+
+
+@contextmanager
+def copied(nodes: Sequence[Node]) -> Iterator[None]:
+    """Show copies of the local states, so that `compute` can edit what it sees. It does not communicate."""
+    try:
+        for node in nodes:
+            states, update_count = node.store.local
+            node.store.show(own_copy(states), update_count, Mode.SYNCED)
+        yield
+    finally:
+        put_back(nodes)
+
+
+@contextmanager
+def stepping(nodes: Sequence[Node], merge: bool = True) -> Iterator[Callable[[Sequence[Node], Route, str], None]]:
+    """Show fresh states for one batch, and merge them at the end; if anything was raised they are dropped.
+
+    Args:
+        nodes: Whose states.
+        merge: Whether to merge at the end, or to drop them in any case.
+
+    Yields:
+        A function that replaces what some of the nodes show by what all ranks brought in this step. It is collective.
+    """
+    merged_deltas: dict[int, Merged] = {}
+
+    def sync_step(chosen: Sequence[Node], route: Route, label: str) -> None:
+        results = sync_parts([n.part(n.store.states, n.store.update_count) for n in chosen], route, label=label)
+        assert results is not None, "a step is synced to every rank"
+        for node, result in zip(chosen, results, strict=True):
+            store = node.store
+            merged_deltas[id(store)] = Merged(store.states, store.update_count)
+            store.states, store.update_count = result.states, result.update_count
+
+    try:
+        for node in nodes:
+            node.store.show(fresh_states(node.specs, node.store.device), 0, Mode.STEP)
+        yield sync_step
+        deltas = [merged_deltas.get(id(n.store), Merged(n.store.states, n.store.update_count)) for n in nodes]
+    finally:
+        put_back(nodes)
+    if merge:
+        _absorb_all(nodes, deltas)
+
+
+@torch.no_grad()
+def _absorb_all(nodes: Sequence[Node], deltas: Sequence[Merged]) -> None:
+    for node, delta in zip(nodes, deltas, strict=True):
+        if delta.update_count == 0:
+            continue
+        store = node.store
+        counts = (store.update_count, delta.update_count)
+        if counts[0] == 0 and node.merge is not None:
+            states = delta.states
+        elif node.merge is not None:
+            states = node.merge(store.states, delta.states)
+        else:
+            states = absorb(node.specs, store.states, delta.states, counts)
+        store.replace(states, sum(counts))

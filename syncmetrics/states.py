@@ -1,0 +1,311 @@
+"""States as values: what a metric declares, holds, and hands around.
+
+`States` is a dict from state name to `State`. It is replaced in one assignment and never edited while anything shares
+it. A `Store` is the one place where the states of a metric live; metrics that accumulate the same thing hold the same
+store.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from syncmetrics.errors import StateError
+from syncmetrics.plain import check_plain
+from syncmetrics.reductions import ReduceFx, Reduction, cat_rows, check_arithmetic, resolve_reduction
+
+__all__ = [
+    "Mode",
+    "State",
+    "StateSpec",
+    "States",
+    "Store",
+    "absorb",
+    "check_value",
+    "declare_state",
+    "dim_zero_cat",
+    "fresh_states",
+    "merge_over_time",
+    "own_copy",
+    "spec_key",
+]
+
+State: TypeAlias = Tensor | list[Tensor] | list[Any]
+States: TypeAlias = dict[str, State]
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """What `add_state` declared.
+
+    Attributes:
+        name: Name of the state.
+        default: The value after `reset`: a tensor, or an empty list.
+        reduction: Row of the reductions table.
+        persistent: Whether the state goes into `state_dict`.
+        offset: The default that a sum starts from; None where it starts from zero.
+    """
+
+    name: str
+    default: State
+    reduction: Reduction
+    persistent: bool = False
+    offset: Tensor | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the state is a list."""
+        return isinstance(self.default, list)
+
+
+def declare_state(name: str, default: State, dist_reduce_fx: ReduceFx = None, persistent: bool = False) -> StateSpec:
+    """Check a declaration and make the spec of it.
+
+    Raises:
+        StateError: The declaration cannot work; the text says what to write instead.
+    """
+    if not name.isidentifier():
+        raise StateError(f"`name` of a state must be a Python identifier, but is {name!r} instead.")
+    reduction = resolve_reduction(dist_reduce_fx)
+    if isinstance(default, list):
+        if default:
+            raise StateError(
+                f"the default of a list state must be an empty list, but has {len(default)} elements;"
+                " append them in `update`."
+            )
+        if not reduction.for_lists:
+            raise StateError(
+                f"a list state cannot be reduced with {dist_reduce_fx!r}; use 'cat', None or a callable,"
+                " or declare a tensor."
+            )
+        return StateSpec(name, [], reduction, persistent)
+    if not isinstance(default, Tensor):
+        raise StateError(
+            f"`default` must be a torch.Tensor or an empty list, but is a {type(default).__name__}"
+            f" instead; write torch.tensor({default!r})."
+        )
+    check_value(default)
+    check_arithmetic(dist_reduce_fx, default)
+    with torch.inference_mode(False), torch.no_grad():
+        default = default.detach().clone().contiguous()
+        counted = reduction.name == "sum" and not default.is_meta and bool((default != 0).any())
+    return StateSpec(name, default, reduction, persistent, default if counted else None)
+
+
+def check_value(value: Any, start: int = 0) -> None:
+    """Check that `value` can be a state, looking at the elements of a list from `start` on.
+
+    Raises:
+        TypeError: It cannot. The text begins with the verb, to be put behind the name of the state.
+    """
+    if isinstance(value, Tensor):
+        _check_tensor(value)
+    elif isinstance(value, list):
+        if start == len(value):
+            return
+        if isinstance(value[0], Tensor):
+            for item in value[start:]:
+                if not isinstance(item, Tensor):
+                    raise TypeError(
+                        f"holds a {type(item).__name__} beside tensors; append torch.as_tensor(...), or"
+                        " keep it in a state of its own."
+                    )
+                _check_tensor(item)
+            return
+        for item in value[start:]:
+            try:
+                check_plain(item)
+            except TypeError as error:
+                raise TypeError(
+                    f"{error}, which cannot travel between ranks; a list state holds either tensors, or"
+                    " plain data: str, int, float,"
+                    " bool, None, bytes, and lists, tuples and dicts of these (`.item()`, `.tolist()` and"
+                    " `str()` make it plain)."
+                ) from None
+    else:
+        raise TypeError(f"is a {type(value).__name__}; it must be a tensor or a list.")
+
+
+def _check_tensor(value: Tensor) -> None:
+    if value.layout is not torch.strided or value.is_quantized:
+        kind = "quantized" if value.is_quantized else str(value.layout)
+        raise TypeError(
+            f"holds a {kind} tensor; only dense tensors can be states: use `.to_dense()` or `.dequantize()`."
+        )
+
+
+@torch.no_grad()
+def fresh_states(specs: Mapping[str, StateSpec], device: torch.device) -> States:
+    """Give new states as after `reset`, sharing nothing with the specs."""
+    with torch.inference_mode(False):
+        return {name: _fresh(spec, device) for name, spec in specs.items()}
+
+
+def _fresh(spec: StateSpec, device: torch.device) -> State:
+    if isinstance(spec.default, list):
+        return []
+    return spec.default.to(device, copy=True)
+
+
+def own_copy(states: States) -> States:
+    """Copy tensors and lists, so that editing the copy does not reach the original. Elements of lists are shared."""
+    return {name: value.clone() if isinstance(value, Tensor) else list(value) for name, value in states.items()}
+
+
+def merge_over_time(specs: Mapping[str, StateSpec], a: States, b: States, counts: tuple[int, int]) -> States:
+    """Merge the states `b` of later updates into `a`. Neither is edited, but the result may share tensors with both.
+
+    Args:
+        specs: The specs of all states.
+        a: Earlier states.
+        b: Later states.
+        counts: Number of updates in `a` and in `b`.
+
+    Raises:
+        StateError: A state can only be kept (a tensor with dist_reduce_fx=None), or the values do not fit.
+    """
+    merged: States = {}
+    for name, spec in specs.items():
+        left, right = a[name], b[name]
+        if isinstance(left, list) and isinstance(right, list):
+            merged[name] = left + right
+        elif isinstance(left, Tensor) and isinstance(right, Tensor):
+            if spec.reduction.over_time is None:
+                raise StateError(
+                    f"state `{name}` is a tensor with dist_reduce_fx=None, of which two cannot become one;"
+                    " override `merge_states(a, b)`."
+                )
+            if 0 in counts and left.shape != right.shape:
+                merged[name] = left if counts[1] == 0 else right
+            else:
+                merged[name] = spec.reduction.over_time(left, right, counts, spec.offset)
+        else:
+            merged[name] = _merge_mixed(name, left, right)
+    return merged
+
+
+def absorb(specs: Mapping[str, StateSpec], running: States, delta: States, counts: tuple[int, int]) -> States:
+    """Merge `delta` into `running` at a cost that does not grow with `running`: its lists are extended in place.
+
+    Everything that can fail comes before the first list grows, so `running` is either merged or as it was.
+    """
+    grown = [name for name in specs if isinstance(running[name], list) and isinstance(delta[name], list)]
+    merged = merge_over_time({name: spec for name, spec in specs.items() if name not in grown}, running, delta, counts)
+    for name in grown:
+        rows = running[name]
+        assert isinstance(rows, list)
+        rows.extend(delta[name])
+        merged[name] = rows
+    return {name: merged[name] for name in specs}
+
+
+def _merge_mixed(name: str, left: State, right: State) -> State:
+    """Merge a list with a tensor: `compute` or a sync may have left one tensor where a list was declared."""
+    both = [value if isinstance(value, list) else [value] for value in (left, right)]
+    return both[0] + both[1]
+
+
+def dim_zero_cat(x: Tensor | Sequence[Tensor]) -> Tensor:
+    """Concatenate the rows of a `"cat"` state, list or tensor, synced or not.
+
+    Args:
+        x: A tensor, which is given back as it is, or a list of tensors of shape `(rows, ...)` or `()`.
+
+    Returns:
+        A tensor of shape `(all rows, ...)`; of shape `(0,)` for an empty list.
+    """
+    if isinstance(x, Tensor):
+        return x
+    return cat_rows(x) if len(x) else torch.zeros(0)
+
+
+class Mode(enum.Enum):
+    """Whose states a store shows at the moment."""
+
+    LOCAL = "local"  #: what this process accumulated
+    SYNCED = "synced"  #: what all ranks accumulated, or a copy to compute on
+    STEP = "step"  #: what one batch brought, inside forward
+
+
+@dataclass(slots=True)
+class Store:
+    """The one place where the states of a metric live.
+
+    Attributes:
+        states: What the metric shows at the moment.
+        update_count: Number of updates in `states`.
+        mode: Whose states these are.
+        aside: The local states and their count, while others are shown.
+        sharers: Number of metrics that hold this store.
+        version: Counts changes of the local states, so that a value computed from them knows when it is out of date.
+        device: Where the states lie.
+    """
+
+    states: States = field(default_factory=dict)
+    update_count: int = 0
+    mode: Mode = Mode.LOCAL
+    aside: tuple[States, int] | None = None
+    sharers: int = 1
+    version: int = 0
+    device: torch.device = field(default_factory=lambda: torch.empty(0).device)
+
+    def show(self, states: States, update_count: int, mode: Mode) -> None:
+        """Show other states, and put the local ones aside."""
+        assert self.aside is None, "only local states are put aside"
+        self.aside = (self.states, self.update_count)
+        self.states, self.update_count, self.mode = states, update_count, mode
+
+    def put_back(self) -> None:
+        """Show the local states again. It does nothing if they are shown already, as after a reset."""
+        if self.aside is not None:
+            (self.states, self.update_count), self.aside, self.mode = self.aside, None, Mode.LOCAL
+
+    def replace(self, states: States, update_count: int) -> None:
+        """Give the store new local states, whatever it shows."""
+        self.states, self.update_count, self.aside, self.mode = states, update_count, None, Mode.LOCAL
+        self.version += 1
+
+    @property
+    def local(self) -> tuple[States, int]:
+        """The local states and their number of updates, whatever is shown."""
+        return self.aside if self.aside is not None else (self.states, self.update_count)
+
+    def fork(self) -> Store:
+        """Give an independent store with the same local content, for one of the metrics that share this one."""
+        self.sharers -= 1
+        states, update_count = self.local
+        return Store(own_copy(states), update_count, version=self.version, device=self.device)
+
+    def move(self, device: torch.device) -> None:
+        """Bring all states to another device."""
+        self.states = _moved(self.states, device)
+        if self.aside is not None:
+            self.aside = (_moved(self.aside[0], device), self.aside[1])
+        self.device = device
+
+
+def _moved(states: States, device: torch.device) -> States:
+    return {
+        name: value.to(device)
+        if isinstance(value, Tensor)
+        else [item.to(device) if isinstance(item, Tensor) else item for item in value]
+        for name, value in states.items()
+    }
+
+
+def spec_key(specs: Iterable[StateSpec]) -> tuple[tuple[Any, ...], ...]:
+    """Give what two metrics must have in common to share a store."""
+    return tuple(
+        (
+            s.name,
+            s.is_list,
+            s.reduction.name,
+            None if isinstance(s.default, list) else (s.default.dtype, tuple(s.default.shape), s.default.tolist()),
+        )
+        for s in specs
+    )

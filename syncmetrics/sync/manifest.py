@@ -1,0 +1,193 @@
+"""What one rank says of its states: the schema that all ranks must share, and the manifest of what this rank holds.
+
+The schema is what was declared (paths, kinds, reductions) and must be equal on all ranks. The manifest is what the
+data happens to be (dtypes, shapes, lengths, update counts) and may differ.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from syncmetrics.errors import StateError
+from syncmetrics.reductions import promote
+from syncmetrics.states import State, States, StateSpec, check_value
+
+__all__ = ["Entry", "Form", "Manifest", "Part", "Record", "Schema", "Status", "describe_state", "schema_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one metric brings to a sync.
+
+    Attributes:
+        path: Name of the metric inside what is synced; "" if it is the whole.
+        specs: Its declared states.
+        states: Its local states. They are read, never edited.
+        update_count: Number of updates in them.
+        device: Where the result is wanted.
+        merge: The metric's own `merge_states`, if it has one: then whole states are folded with it.
+    """
+
+    path: str
+    specs: Mapping[str, StateSpec]
+    states: States
+    update_count: int
+    device: torch.device
+    merge: Callable[[States, States], States] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One state of one part, at its place in the canonical order."""
+
+    part: int
+    spec: StateSpec
+    path: str
+    merged_by: str | None = None
+
+    @property
+    def declared(self) -> tuple[str, str, str]:
+        """Path, kind and reduction: what must be equal on all ranks."""
+        return self.path, "list" if self.spec.is_list else "tensor", self.merged_by or self.spec.reduction.name
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The canonical, sorted description of which states take part.
+
+    Attributes:
+        entries: All states, sorted by path, whatever the order of declaration.
+        fingerprint: Stable 63-bit hash of what was declared.
+    """
+
+    entries: tuple[Entry, ...]
+    fingerprint: int
+
+
+def schema_of(parts: Sequence[Part]) -> Schema:
+    """Make the schema of what takes part in a sync."""
+    entries = []
+    for index, part in enumerate(parts):
+        merged_by = None
+        if part.merge is not None:
+            merged_by = getattr(part.merge, "__qualname__", type(part.merge).__qualname__)
+        for name, spec in part.specs.items():
+            entries.append(Entry(index, spec, f"{part.path}.{name}" if part.path else name, merged_by))
+    entries.sort(key=lambda entry: entry.path)
+    text = repr([(part.path, part.merge is not None) for part in sorted(parts, key=lambda part: part.path)])
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(text.encode())
+    digest.update(repr([entry.declared for entry in entries]).encode())
+    return Schema(tuple(entries), int.from_bytes(digest.digest(), "little") >> 1)
+
+
+class Status(enum.IntEnum):
+    """How a rank enters a sync."""
+
+    OK = 0
+    ERROR = 1
+
+
+class Form(enum.Enum):
+    """How a state looks on the wire."""
+
+    DENSE = "d"  #: one tensor
+    ROWS = "r"  #: the rows of a "cat" state: one tensor after concatenation
+    NOTHING = "n"  #: an empty list
+    BUNDLE = "b"  #: a list of tensors that stay apart
+    PLAIN = "p"  #: a list of plain data
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one rank holds of one state.
+
+    Attributes:
+        form: How it looks on the wire.
+        dtype: Dtype of the tensor; uint8 for the forms that are encoded.
+        shape: Shape of the tensor, or the number of bytes.
+        device: Type of the device that it lies on.
+    """
+
+    form: Form
+    dtype: torch.dtype = torch.uint8
+    shape: tuple[int, ...] = (0,)
+    device: str = "cpu"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the wire."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one rank says when it enters a sync.
+
+    Attributes:
+        status: OK, or ERROR with `message` in place of everything else.
+        sequence: Which sync of the group the rank takes this for.
+        fingerprint: Of its schema.
+        label: What the rank is syncing: a metric's or a collection's name.
+        update_counts: Of each part, in the order of the sorted paths.
+        records: Of each entry of the schema.
+        message: Why it cannot take part.
+    """
+
+    status: Status
+    sequence: int
+    fingerprint: int
+    label: str
+    update_counts: tuple[int, ...] = ()
+    records: tuple[Record, ...] = ()
+    message: str = ""
+
+
+def describe_state(spec: StateSpec, value: State) -> tuple[Record, list[Tensor]]:
+    """Describe one local state, and give the tensors that make it up. Nothing is copied.
+
+    For the encoded forms the record has no size yet: the packet module encodes them.
+
+    Raises:
+        TypeError: It is no value that a state can have.
+        StateError: Its rows do not fit together.
+    """
+    check_value(value)
+    rowwise = spec.reduction.name == "cat"
+    if isinstance(value, Tensor):
+        tensor = value.detach()
+        if rowwise:
+            return _describe_rows([tensor])
+        return Record(Form.DENSE, tensor.dtype, tuple(tensor.shape), tensor.device.type), [tensor]
+    if not value:
+        return Record(Form.NOTHING), []
+    if not isinstance(value[0], Tensor):
+        return Record(Form.PLAIN), []
+    tensors = [item.detach() for item in value]
+    if rowwise:
+        return _describe_rows(tensors)
+    return Record(Form.BUNDLE, device=tensors[0].device.type), tensors
+
+
+def _describe_rows(tensors: list[Tensor]) -> tuple[Record, list[Tensor]]:
+    rows = [t.reshape(1) if t.dim() == 0 else t for t in tensors]
+    filled = [t for t in rows if t.shape[0] > 0] or rows[:1]
+    tail = filled[0].shape[1:]
+    total = 0
+    for t in filled:
+        if t.shape[1:] != tail:
+            raise StateError(
+                f"rows of one 'cat' state must have one trailing shape, but have {tuple(tail)} and"
+                f" {tuple(t.shape[1:])};"
+                " pad them in `update`, or declare the list with dist_reduce_fx=None to keep tensors of any shape."
+            )
+        total += t.shape[0]
+    dtype = promote([t.dtype for t in filled])
+    return Record(Form.ROWS, dtype, (total, *tail), filled[0].device.type), filled

@@ -1,0 +1,298 @@
+"""Manifest and states to bytes and back. Pure: nothing here communicates, and `decode(encode(x)) == x`.
+
+A packet is what one rank sends in the one exchange of a sync::
+
+    header (48 bytes) | manifest (JSON) | padding to 16 | payload: the states that fit, each aligned to 16 | zeros
+
+Which states lie inside follows from the manifest and the packet's size alone, so a receiver needs no table of contents.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from syncmetrics.errors import PacketError
+from syncmetrics.plain import decode_plain, encode_plain
+from syncmetrics.sync.manifest import Form, Manifest, Record, Status
+
+__all__ = [
+    "ALIGNMENT",
+    "HEADER_BYTES",
+    "Header",
+    "align",
+    "as_bytes",
+    "decode_bundle",
+    "decode_header",
+    "decode_manifest",
+    "encode_bundle",
+    "encode_header",
+    "encode_manifest",
+    "from_bytes",
+    "packet_size",
+    "payload_layout",
+    "payload_start",
+    "read_bytes",
+    "write_bytes",
+]
+
+PROTOCOL_VERSION = 1
+ALIGNMENT = 16
+
+_MAGIC = b"syncmet\x00"
+_HEADER = struct.Struct("<8sHHIqqIIq")
+HEADER_BYTES = _HEADER.size
+_BUNDLE = struct.Struct("<q")
+_DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
+_NAMES = {d: str(d).removeprefix("torch.") for d in _DTYPES.values()}
+_MAX_BYTES = 1 << 62
+
+
+def packet_size(world_size: int) -> int:
+    """Give the size of a packet, which follows from the world size alone: every rank knows it before a word is said.
+
+    What arrives from all ranks together stays at or under 4 MiB up to 4,096 ranks.
+    """
+    return max(1 << 10, min((4 << 20) // world_size, 32 << 10)) // ALIGNMENT * ALIGNMENT
+
+
+def align(offset: int) -> int:
+    """Round up to the alignment that any dtype can be viewed at."""
+    return (offset + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fixed part of a packet.
+
+    Attributes:
+        status: How the rank enters the sync.
+        sequence: Which sync of the group it takes this for.
+        fingerprint: Of its schema.
+        manifest_bytes: Size of the manifest; it goes on in another gather if it is larger than the packet.
+        schema_bytes: Size of the schema's text, which is sent only when the fingerprints differ.
+    """
+
+    status: Status
+    sequence: int
+    fingerprint: int
+    manifest_bytes: int
+    schema_bytes: int
+
+
+def encode_header(header: Header) -> bytes:
+    """Encode a header."""
+    return _HEADER.pack(
+        _MAGIC,
+        PROTOCOL_VERSION,
+        header.status,
+        0,
+        header.sequence,
+        header.fingerprint,
+        header.manifest_bytes,
+        header.schema_bytes,
+        0,
+    )
+
+
+def decode_header(data: bytes) -> Header:
+    """Decode the header at the start of `data`.
+
+    Raises:
+        PacketError: It is not a header of this protocol version.
+    """
+    if len(data) < HEADER_BYTES:
+        raise PacketError(f"a packet has {len(data)} bytes, fewer than its header of {HEADER_BYTES}.")
+    magic, version, status, _, sequence, fingerprint, manifest_bytes, schema_bytes, _ = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise PacketError("these bytes are not a packet: another collective was met, or another program.")
+    if version != PROTOCOL_VERSION:
+        raise PacketError(
+            f"the packet has protocol version {version}, this process {PROTOCOL_VERSION}: install one"
+            " version everywhere."
+        )
+    if status not in (Status.OK, Status.ERROR):
+        raise PacketError(f"the packet has the unknown status {status}.")
+    return Header(Status(status), sequence, fingerprint, manifest_bytes, schema_bytes)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Encode all of a manifest but what the header has."""
+    if manifest.status is Status.ERROR:
+        body: list[Any] = [manifest.label, manifest.message]
+    else:
+        records = [
+            [r.form.value] if r.form is Form.NOTHING else [r.form.value, _NAMES[r.dtype], r.device, *r.shape]
+            for r in manifest.records
+        ]
+        body = [manifest.label, manifest.update_counts, records]
+    return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+def decode_manifest(header: Header, data: bytes) -> Manifest:
+    """Decode a manifest.
+
+    Raises:
+        PacketError: The bytes are something else.
+    """
+    try:
+        body = json.loads(data.decode("ascii"))
+        label = body[0]
+        if not isinstance(body, list) or not isinstance(label, str):
+            raise ValueError("no label")
+        if header.status is Status.ERROR:
+            _, message = body
+            return Manifest(Status.ERROR, header.sequence, header.fingerprint, label, message=str(message))
+        _, counts, records = body
+        return Manifest(
+            Status.OK,
+            header.sequence,
+            header.fingerprint,
+            label,
+            tuple(_natural(count) for count in counts),
+            tuple(_decode_record(record) for record in records),
+        )
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise PacketError(f"a manifest cannot be decoded: {error}") from error
+
+
+def _decode_record(fields: list[Any]) -> Record:
+    form = Form(fields[0])
+    if form is Form.NOTHING:
+        return Record(form)
+    _, dtype, device, *shape = fields
+    if not isinstance(device, str):
+        raise ValueError("no device")
+    record = Record(form, _DTYPES[dtype], tuple(_natural(size) for size in shape), device)
+    if len(shape) > 64 or record.nbytes > _MAX_BYTES:
+        raise ValueError("an impossible shape")
+    if form is Form.ROWS and not shape:
+        raise ValueError("rows without a shape")
+    return record
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0 or value > _MAX_BYTES:
+        raise ValueError(f"{value!r} is not a size")
+    return value
+
+
+def payload_start(manifest_bytes: int) -> int:
+    """Give the offset of the payload in a packet."""
+    return align(HEADER_BYTES + manifest_bytes)
+
+
+def payload_layout(records: Sequence[Record], manifest_bytes: int, size: int) -> tuple[int | None, ...]:
+    """Decide which states ride inside a packet, and where: the small ones first, as many as there is room for.
+
+    Args:
+        records: What the manifest says of each state.
+        manifest_bytes: Size of that manifest.
+        size: Size of the packet.
+
+    Returns:
+        The offset of each state in the packet, or None for a state that waits.
+    """
+    offsets: list[int | None] = [None] * len(records)
+    if HEADER_BYTES + manifest_bytes > size:
+        return tuple(offsets)
+    at = payload_start(manifest_bytes)
+    for index in sorted(range(len(records)), key=lambda i: (records[i].nbytes, i)):
+        nbytes = records[index].nbytes
+        if at + nbytes > size and nbytes > 0:
+            break
+        offsets[index] = at
+        at = align(at + nbytes)
+    return tuple(offsets)
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """View a tensor as 1-d uint8; it is copied only if it is not contiguous."""
+    return tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+
+
+def read_bytes(data: Tensor) -> bytes:
+    """Copy 1-d uint8 data, on any device, out of torch. It needs no numpy, which torch can do without."""
+    buffer = bytearray(data.numel())
+    if buffer:
+        torch.frombuffer(buffer, dtype=torch.uint8).copy_(data)
+    return bytes(buffer)
+
+
+def write_bytes(data: bytes) -> Tensor:
+    """Copy bytes into a 1-d uint8 tensor on the CPU."""
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(0, dtype=torch.uint8)
+
+
+def from_bytes(data: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """View 1-d uint8 data, aligned to 16, as a tensor.
+
+    Raises:
+        PacketError: There are too few bytes.
+    """
+    nbytes = math.prod(shape) * dtype.itemsize
+    if data.numel() < nbytes:
+        raise PacketError(f"a state of {nbytes} bytes has only {data.numel()}.")
+    return data[:nbytes].view(dtype).view(tuple(shape))
+
+
+def encode_bundle(values: Sequence[Any]) -> Tensor:
+    """Encode the elements of a list state, tensors or plain data, as 1-d uint8.
+
+    Args:
+        values: Tensors of any shapes and dtypes, or plain data; not both.
+
+    Returns:
+        Bytes on the device of the first tensor, on the CPU for plain data.
+    """
+    if not values or not isinstance(values[0], Tensor):
+        return write_bytes(encode_plain(values))
+    head = json.dumps([[_NAMES[t.dtype], *t.shape] for t in values], separators=(",", ":")).encode("ascii")
+    start = align(_BUNDLE.size + len(head))
+    prefix = bytearray(start)
+    _BUNDLE.pack_into(prefix, 0, len(head))
+    prefix[_BUNDLE.size : _BUNDLE.size + len(head)] = head
+    device = values[0].device
+    total = start + sum(align(t.numel() * t.dtype.itemsize) for t in values)
+    out = torch.zeros(total, dtype=torch.uint8, device=device)
+    out[:start].copy_(torch.frombuffer(prefix, dtype=torch.uint8))
+    at = start
+    for t in values:
+        data = as_bytes(t)
+        out[at : at + data.numel()].copy_(data)
+        at = align(at + data.numel())
+    return out
+
+
+def decode_bundle(form: Form, data: Tensor) -> list[Any]:
+    """Decode what `encode_bundle` wrote. Tensors are views of `data`.
+
+    Raises:
+        PacketError: The bytes are something else.
+    """
+    if form is Form.PLAIN:
+        return decode_plain(read_bytes(data))
+    if data.numel() < _BUNDLE.size:
+        raise PacketError("a bundle has no head.")
+    (length,) = _BUNDLE.unpack(read_bytes(data[: _BUNDLE.size]))
+    if not 0 <= length <= data.numel() - _BUNDLE.size:
+        raise PacketError("a bundle's head does not fit into it.")
+    try:
+        head = json.loads(read_bytes(data[_BUNDLE.size : _BUNDLE.size + length]).decode("ascii"))
+        shapes = [(_DTYPES[dtype], [_natural(size) for size in shape]) for dtype, *shape in head]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise PacketError(f"a bundle's head cannot be decoded: {error}") from error
+    at = align(_BUNDLE.size + length)
+    values = []
+    for dtype, shape in shapes:
+        value = from_bytes(data[at:], dtype, shape)
+        values.append(value)
+        at = align(at + math.prod(shape) * dtype.itemsize)
+    return values

@@ -1,0 +1,406 @@
+"""Run a function on real ranks: one process each, a process group between them, and nothing left afterwards.
+
+One call, step by step:
+
+1. The function and its arguments are pickled once into a fresh directory, which also holds the file by which the
+   ranks meet.
+2. A process per rank is forked from a server that has torch imported already. It joins the group and calls the
+   function.
+3. A rank writes its report (the value, or the traceback) to a file and says so with one byte. A rank that raised
+   destroys its group at once, so that its peers fail now and not after their timeout; a rank that returned stays until
+   all are done.
+4. The parent waits for bytes, deaths and the deadline, lets the ranks go, kills what is left, and reads the reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import socket
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+__all__ = ["Outcome", "RanksFailedError", "run_ranks", "run_ranks_outcomes"]
+
+_LEAVE_SECONDS = 5.0  # what a rank gets to destroy its group and exit once all ranks have reported
+_STACK_SECONDS = 0.3  # what a stuck rank gets to write down where it is
+_DEATH_LAG_SECONDS = 0.25  # a death is noticed by peers at once, by the parent a little later
+
+Status = Literal["returned", "raised", "died", "unfinished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one rank.
+
+    Attributes:
+        rank: The rank.
+        status: `"returned"`; `"raised"`; `"died"` (its process ended by itself: a signal, `os._exit`);
+            `"unfinished"` (it was still at work, or still alive, when its time was over, and was killed).
+        value: What the function returned.
+        error: The traceback, or the sentence that says how the rank ended. Empty if it returned.
+        exit_code: The exit code of a rank that died: negative for a signal.
+        when: The `time.monotonic()` at which it ended, as well as it is known.
+    """
+
+    rank: int
+    status: Status
+    value: Any = None
+    error: str = ""
+    exit_code: int | None = None
+    when: float = 0.0
+
+
+class RanksFailedError(RuntimeError):
+    """At least one rank raised, died or did not finish.
+
+    Attributes:
+        failures: The text of each failed rank, by rank; the rank that failed first comes first.
+        finished: The ranks that returned.
+    """
+
+    def __init__(self, failures: dict[int, str], finished: Sequence[int] = ()) -> None:
+        super().__init__(failures, finished)
+        self.failures = failures
+        self.finished = tuple(finished)
+
+    def __str__(self) -> str:
+        total = len(self.failures) + len(self.finished)
+        head = f"{len(self.failures)} of {total} ranks failed: {_numbers(self.failures)} (first failure first)"
+        tail = f"; returned: {_numbers(self.finished)}." if self.finished else "."
+        return "\n\n".join([head + tail, *(f"Rank {rank} {text}" for rank, text in self.failures.items())])
+
+
+def run_ranks(
+    fn: Callable[..., Any], world_size: int, *args: Any, timeout: float = 60.0, backend: str = "gloo"
+) -> list[Any]:
+    """Run `fn(rank, world_size, *args)` in one process a rank and return the values in rank order.
+
+    The default process group is initialised in every rank and destroyed after it; torch uses one thread a rank. The
+    ranks see the environment variables of the caller. Only the server that forks the ranks outlives the call; it ends
+    with the caller's interpreter.
+
+    Args:
+        fn: A function at the top level of a module that the ranks can import.
+        world_size: How many ranks.
+        *args: Further arguments. Pickled, as are the values.
+        timeout: Seconds for the whole call, and the timeout of the process group.
+        backend: As for `torch.distributed.init_process_group`: `"gloo"`, `"cuda:gloo"`, `"cpu:gloo,cuda:nccl"`.
+
+    Returns:
+        One value a rank.
+
+    Raises:
+        RanksFailedError: A rank raised, died or had not finished in time. The text has every failed rank's traceback.
+        TypeError: `fn` or an argument cannot be pickled.
+    """
+    outcomes = run_ranks_outcomes(fn, world_size, *args, timeout=timeout, backend=backend)
+    failed = sorted((o for o in outcomes if o.status != "returned"), key=lambda o: o.when)
+    if failed:
+        finished = [o.rank for o in outcomes if o.status == "returned"]
+        raise RanksFailedError({o.rank: o.error for o in failed}, finished)
+    return [outcome.value for outcome in outcomes]
+
+
+def run_ranks_outcomes(
+    fn: Callable[..., Any], world_size: int, *args: Any, timeout: float = 60.0, backend: str = "gloo"
+) -> list[Outcome]:
+    """Run `fn` as `run_ranks` does, and return what became of each rank instead of raising.
+
+    For tests in which ranks are meant to fail.
+
+    Args:
+        fn: As for `run_ranks`, like all the arguments.
+        world_size: How many ranks.
+        *args: Further arguments.
+        timeout: Seconds for the whole call.
+        backend: Backend of the process group.
+
+    Returns:
+        One outcome a rank, in rank order.
+
+    Raises:
+        TypeError: `fn` or an argument cannot be pickled.
+    """
+    if world_size < 1:
+        raise ValueError(f"`world_size` must be at least 1, but is {world_size} instead.")
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise ValueError(f"`timeout` must be a positive number of seconds, but is {timeout} instead.")
+    task = _pickle_task(fn, args)
+    with tempfile.TemporaryDirectory(prefix="syncmetrics-ranks-") as name:
+        job = _Job(Path(name), world_size, timeout, backend, dict(os.environ))
+        job.task.write_bytes(task)
+        crew: list[_Rank] = []
+        try:
+            deadline = time.monotonic() + timeout
+            for rank in range(world_size):
+                _start(job, rank, crew)
+            _wait(crew, deadline)
+            _dump_stacks(crew)
+            _release(crew)
+            return [_outcome(job, member) for member in crew]
+        finally:
+            _kill(crew)
+
+
+# ---- shared by parent and ranks -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What every rank is told."""
+
+    directory: Path
+    world_size: int
+    timeout: float
+    backend: str
+    environment: dict[str, str]
+
+    @property
+    def task(self) -> Path:
+        return self.directory / "task"
+
+    def report(self, rank: int) -> Path:
+        return self.directory / f"report-{rank}"
+
+    def stack(self, rank: int) -> Path:
+        return self.directory / f"stack-{rank}"
+
+
+def _numbers(ranks: Iterable[int]) -> str:
+    return ", ".join(str(rank) for rank in ranks)
+
+
+def _pack(value: Any) -> bytes:
+    # Plain pickle cannot read uint16 and float8 tensors back; that of multiprocessing leaves file descriptors behind.
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _unpack(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), weights_only=False)  # written by the caller or one of its ranks
+
+
+def _pickle_task(fn: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
+    try:
+        pickle.dumps(fn)
+    except Exception as error:
+        raise TypeError(
+            f"`fn` must be a function at the top level of an importable module, but is {fn!r} instead: the ranks are "
+            "other processes, and find it by its name. Move a lambda or an inner function there, and pass what it "
+            "closed over as further arguments of `run_ranks`."
+        ) from error
+    try:
+        return _pack((fn, args))
+    except Exception as error:
+        raise TypeError(
+            f"The arguments for `fn` must be picklable, but {args!r} is not: {error}. Build such things inside `fn`."
+        ) from error
+
+
+# ---- in a rank ------------------------------------------------------------------------------------------------------
+
+
+def _rank_main(job: _Job, rank: int, line: Connection) -> None:
+    torch.set_num_threads(1)
+    released = threading.Event()
+    threading.Thread(target=_watch_parent, args=(line, released), daemon=True).start()
+    report = _run(job, rank)
+    # By way of a file: the parent then never waits for the rest of a message, and no file descriptor has to outlive us.
+    job.report(rank).write_bytes(pickle.dumps(report))
+    line.send_bytes(b"!")
+    if report[0] == "raised":
+        _leave_group()
+    released.wait()
+    _leave_group()
+
+
+def _watch_parent(line: Connection, released: threading.Event) -> None:
+    """Wait to be released; if the parent is gone, go too."""
+    try:
+        line.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+    released.set()
+
+
+def _run(job: _Job, rank: int) -> tuple[Status, float, Any]:
+    """Return `("returned", when, value in bytes)` or `("raised", when, traceback)`."""
+    try:
+        _adopt(job, rank)
+        fn, args = _unpack(job.task.read_bytes())
+        dist.init_process_group(
+            job.backend,
+            store=dist.FileStore(str(job.directory / "store"), job.world_size),  # type: ignore[attr-defined]  # not in __all__
+            rank=rank,
+            world_size=job.world_size,
+            timeout=timedelta(seconds=job.timeout),
+        )
+        value = _pack(fn(rank, job.world_size, *args))
+    except BaseException:  # SystemExit as well: whatever ends the function is what the caller wants to read
+        return "raised", time.monotonic(), traceback.format_exc()
+    return "returned", time.monotonic(), value
+
+
+def _adopt(job: _Job, rank: int) -> None:
+    """Take the caller's environment, which need not be that of our server, and prepare for being stuck."""
+    for name in os.environ.keys() - job.environment.keys():
+        del os.environ[name]
+    os.environ.update(job.environment)
+    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if loopback:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, job.stack(rank).open("w"), all_threads=False)
+
+
+def _leave_group() -> None:
+    if dist.is_initialized():
+        with contextlib.suppress(Exception):  # a broken group has been reported already, by what broke it
+            dist.destroy_process_group()
+
+
+# ---- in the parent --------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Rank:
+    """One child, as the parent sees it."""
+
+    rank: int
+    process: BaseProcess
+    line: Connection
+    status: Literal["working", "reported", "died"] = "working"
+    when: float = math.inf
+
+
+def _start(job: _Job, rank: int, crew: list[_Rank]) -> None:
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context: Any = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch", "torch.distributed"])
+    else:
+        context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    try:
+        # Not a daemon: those may not have children, and a rank may well use a DataLoader with workers.
+        process = context.Process(target=_rank_main, args=(job, rank, theirs), name=f"rank-{rank}", daemon=False)
+        process.start()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    crew.append(_Rank(rank, process, ours))
+
+
+def _wait(crew: list[_Rank], deadline: float) -> None:
+    """Wait until every rank has reported or died, at most until the deadline."""
+    while working := [member for member in crew if member.status == "working"]:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        events: list[Any] = [*(member.line for member in working), *(member.process.sentinel for member in working)]
+        ready = set(multiprocessing.connection.wait(events, left))
+        for member in working:
+            if member.line in ready or member.process.sentinel in ready:
+                member.status = "reported" if _has_reported(member.line) else "died"
+                member.when = time.monotonic()
+
+
+def _has_reported(line: Connection) -> bool:
+    try:
+        return line.poll() and line.recv_bytes() == b"!"
+    except (EOFError, OSError):
+        return False
+
+
+def _dump_stacks(crew: list[_Rank]) -> None:
+    """Let every rank that is still working write down where it is."""
+    working = [member for member in crew if member.status == "working"]
+    if not working or not hasattr(signal, "SIGUSR1"):
+        return
+    for member in working:
+        if member.process.pid is not None and member.process.is_alive():
+            with contextlib.suppress(OSError):
+                os.kill(member.process.pid, signal.SIGUSR1)
+    time.sleep(_STACK_SECONDS)
+
+
+def _release(crew: list[_Rank]) -> None:
+    """Let all ranks that have reported go, and give them a moment to do so."""
+    for member in crew:
+        if member.status == "reported":
+            with contextlib.suppress(OSError):
+                member.line.send_bytes(b".")
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    for member in crew:
+        if member.status != "working":
+            member.process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _outcome(job: _Job, member: _Rank) -> Outcome:
+    rank, code = member.rank, member.process.exitcode
+    if member.status == "working":
+        text = f"had not finished after {job.timeout:g} s and was killed.{_stack(job, rank)}"
+        return Outcome(rank, "unfinished", error=text, when=member.when)
+    if member.status == "died":
+        return Outcome(rank, "died", error=_death(code), exit_code=code, when=member.when - _DEATH_LAG_SECONDS)
+    status, when, content = pickle.loads(job.report(rank).read_bytes())  # our own child wrote it
+    if status == "raised":
+        return Outcome(rank, "raised", error=f"raised:\n{content}", when=when)
+    if code is None:
+        text = f"returned, but its process did not exit within {_LEAVE_SECONDS:g} s after that and was killed."
+        return Outcome(rank, "unfinished", error=text, when=when)
+    if code != 0:
+        return Outcome(rank, "died", error=f"returned, but then {_death(code)}", exit_code=code, when=when)
+    return Outcome(rank, "returned", value=_unpack(content), when=when)
+
+
+def _stack(job: _Job, rank: int) -> str:
+    path = job.stack(rank)
+    text = path.read_text().strip() if path.exists() else ""
+    return f" It was here:\n{text}" if text else ""
+
+
+def _death(code: int | None) -> str:
+    if code is None:
+        return "closed its connection and could not be reached any more."
+    if code >= 0:
+        return f"died with exit code {code} before it could report; its standard error may say why."
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"died of {name} (exit code {code})."
+
+
+def _kill(crew: list[_Rank]) -> None:
+    """Kill and reap whatever is left."""
+    for member in crew:
+        if member.process.is_alive():
+            member.process.kill()
+    for member in crew:
+        member.process.join(_LEAVE_SECONDS)
+        member.line.close()
+        if not member.process.is_alive():
+            member.process.close()

@@ -1,0 +1,80 @@
+"""Transports, and which one a `process_group` means.
+
+`resolve_transport` is the one place that decides over whom a sync goes: over what the user named, else over the
+threads of a `ThreadsWorld` if this thread is one of its ranks, else over all ranks of `torch.distributed` if it is up,
+else over
+nobody.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, TypeAlias
+
+from syncmetrics.transport.base import Transport
+from syncmetrics.transport.local import LocalTransport
+from syncmetrics.transport.process_group import (
+    GroupRef,
+    bind_process_group,
+    has_process_group,
+    transport_of,
+    world_transport,
+)
+from syncmetrics.transport.threads import current_transport
+
+__all__ = ["WORLD", "BoundGroup", "LocalTransport", "Transport", "bind_group", "resolve_transport"]
+
+
+class _World(enum.Enum):
+    """The type of `WORLD`, which stays itself under pickle and deepcopy."""
+
+    WORLD = "world"
+
+    def __repr__(self) -> str:
+        return "syncmetrics.WORLD"
+
+
+#: All ranks, whichever these are when a sync begins: what `process_group` means when it is left out.
+WORLD = _World.WORLD
+
+#: What is kept of a `process_group` argument.
+BoundGroup: TypeAlias = _World | GroupRef | Transport
+
+
+def bind_group(process_group: Any = WORLD) -> BoundGroup:
+    """Check a `process_group` argument, and make it one that can be kept, copied and pickled.
+
+    `None` means the world as long as there is no process group. Once there is one, `None` is refused: it is also what
+    torch hands to a rank outside a new group, and such a rank must not sync with the world while the others sync among
+    themselves.
+
+    Args:
+        process_group: Left out, a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport.
+
+    Raises:
+        ValueError: This rank is not part of it.
+        TypeError: It is something else.
+    """
+    if process_group is WORLD or (process_group is None and not has_process_group()):
+        return WORLD
+    if isinstance(process_group, Transport) and not isinstance(process_group, type):
+        return process_group
+    return bind_process_group(process_group)
+
+
+def resolve_transport(process_group: Any = WORLD) -> Transport:
+    """Give the transport for a `process_group` argument. It does not communicate.
+
+    Args:
+        process_group: As for `bind_group`.
+    """
+    bound = bind_group(process_group)
+    if isinstance(bound, GroupRef):
+        return transport_of(bound)
+    if bound is not WORLD:
+        assert isinstance(bound, Transport)
+        return bound
+    threads = current_transport()
+    if threads is not None:
+        return threads
+    return world_transport() if has_process_group() else LocalTransport()

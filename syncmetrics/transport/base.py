@@ -1,0 +1,75 @@
+"""The seam: how bytes get from one rank to the others.
+
+A transport knows ranks and bytes; it knows no state and no metric. Whatever implements `Transport` can carry a sync:
+`torch.distributed`, threads in one process, or something of the user's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Transport"]
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Moves bytes between the ranks of one group.
+
+    Every method but `wire_device` and `next_sequence` is collective: every rank of the group must call it, in the same
+    order, with the same sizes. All tensors are dense, contiguous, 1-d `uint8` unless said otherwise and lie on a
+    device that
+    `wire_device` gave. A transport raises `SyncTimeoutError` or `PeerLostError` when a rank does not come or is gone.
+    """
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process in the group."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks in the group."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What to call the group in a message."""
+        ...
+
+    def wire_device(self, device_types: Sequence[str]) -> torch.device:
+        """Give the device to send from, for data that lies on devices of these types on the several ranks.
+
+        The answer has the same type on every rank that asks with the same types. It does not communicate.
+        """
+        ...
+
+    def next_sequence(self) -> int:
+        """Count one more sync of this group, and give its number. It does not communicate."""
+        ...
+
+    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None) -> None:
+        """Gather `local`, of shape `(n,)` on every rank, into `out`, of shape `(world_size * n,)`."""
+        ...
+
+    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None) -> None:
+        """Fill `buffer` with what rank `src` has in it."""
+        ...
+
+    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None) -> None:
+        """Bring every rank's own piece to rank `dst`.
+
+        Args:
+            pieces: One buffer for each rank; their sizes may differ, and 0 is fine. Rank `dst` has them all and gets
+                them filled; the others need only their own, the rest may be empty.
+            dst: Rank that receives.
+            timeout: Seconds to wait for the other ranks.
+        """
+        ...
+
+    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None) -> None:
+        """Replace an `int64` buffer by its sum over ranks, the one reduction that does not depend on any order."""
+        ...

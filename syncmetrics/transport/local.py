@@ -1,0 +1,43 @@
+"""A world of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["LocalTransport"]
+
+
+class LocalTransport:
+    """The transport of a process that has no peers: everything has already arrived."""
+
+    rank = 0
+    world_size = 1
+    name = "this process alone"
+
+    def __init__(self) -> None:
+        self._sequence = 0
+
+    def wire_device(self, device_types: Sequence[str]) -> torch.device:
+        """Give the device that the data is on."""
+        return torch.device(device_types[0]) if len(set(device_types)) == 1 else torch.device("cpu")
+
+    def next_sequence(self) -> int:
+        """Count one more sync."""
+        self._sequence += 1
+        return self._sequence
+
+    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None) -> None:
+        """Copy `local` into `out`."""
+        out.copy_(local)
+
+    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None) -> None:
+        """Leave `buffer` as it is."""
+
+    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None) -> None:
+        """Leave `pieces` as they are."""
+
+    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None) -> None:
+        """Leave `buffer` as it is."""
