@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from torch import nn
 
 from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
+from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
 from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.states import Mode, Store, fresh_states, spec_key
 from syncmetrics.transport import Transport
@@ -21,27 +21,6 @@ from syncmetrics.transport import Transport
 __all__ = ["MetricCollection"]
 
 _Self = TypeVar("_Self", bound="MetricCollection")
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """How the values of one metric are named, before the prefix and postfix of the whole collection.
-
-    Attributes:
-        name: Name of its one value.
-        prefix: In front of each name, if it gives several.
-        postfix: Behind each of them.
-        takes: The keyword arguments that its `update` takes; None for all.
-    """
-
-    name: str
-    prefix: str
-    postfix: str
-    takes: frozenset[str] | None
-
-    def output_names(self, metric: Metric) -> tuple[str, ...]:
-        names = metric.output_names
-        return (self.name,) if names is None else tuple(f"{self.prefix}{name}{self.postfix}" for name in names)
 
 
 class MetricCollection(nn.Module):
@@ -74,9 +53,9 @@ class MetricCollection(nn.Module):
         postfix: str | None = None,
     ) -> None:
         super().__init__()
-        self.prefix = _check_affix("prefix", prefix)
-        self.postfix = _check_affix("postfix", postfix)
-        self._members: dict[str, _Member] = {}
+        self.prefix = check_affix("prefix", prefix)
+        self.postfix = check_affix("postfix", postfix)
+        self._members: dict[str, Member] = {}
         self.add_metrics(metrics, *more)
 
     def add_metrics(
@@ -93,12 +72,11 @@ class MetricCollection(nn.Module):
                 self._add_collection(name, metric)
             else:
                 shown = name if name is not None else type(metric).__name__
-                self._add(shown, metric, _Member(shown, "", "", _keywords(metric)))
-        self._check_names()
+                self._add(shown, metric)
+        check_unique({base: member.output_names(self[base]) for base, member in self._members.items()})
         self._share_states()
 
     # -- as a mapping
-    # ------------------------------------------------------------------------------------------------------------
 
     def keys(self, keep_base: bool = False) -> Iterable[str]:
         """Names of the metrics; with `keep_base`, without prefix and postfix."""
@@ -144,13 +122,11 @@ class MetricCollection(nn.Module):
         return tuple(tuple(group) for group in self._groups())
 
     # -- the life of the metrics
-    # -------------------------------------------------------------------------------------------------
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update every metric with one batch. Keyword arguments go to the metrics whose `update` takes them."""
-        groups = self._groups()
         self._check_keywords(kwargs)
-        for group in groups:
+        for group in self._own_groups():
             self._update_group(group, args, kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -158,8 +134,8 @@ class MetricCollection(nn.Module):
 
         Collective if a metric has `dist_sync_on_step=True`: one sync for all that have it.
         """
-        groups = self._groups()
         self._check_keywords(kwargs)
+        groups = self._own_groups()
         nodes = self._nodes()
         once = {name: self._merges(name) for name in self._members}
         with ExitStack() as stack:
@@ -177,7 +153,7 @@ class MetricCollection(nn.Module):
         for group in groups:
             if not once[group[0]]:
                 self._update_group(group, args, kwargs)
-        return self._flat(values)
+        return flatten(self._members, values, self.prefix or "", self.postfix or "")
 
     def compute(self) -> dict[str, Any]:
         """Give the values of all metrics.
@@ -190,10 +166,11 @@ class MetricCollection(nn.Module):
         """
         with self._shown():
             values = {name: self[name].compute() for name in self._members}
-        return self._flat(values)
+        return flatten(self._members, values, self.prefix or "", self.postfix or "")
 
     def reset(self) -> None:
         """Give every state its default. It does not communicate."""
+        self._own_groups()
         for node in self._nodes():
             node.store.replace(fresh_states(node.specs, node.store.device), 0)
         for metric in self.values():
@@ -224,9 +201,9 @@ class MetricCollection(nn.Module):
         """Give an independent copy, with another prefix or postfix if one is given."""
         twin = copy.deepcopy(self)
         if prefix is not None:
-            twin.prefix = _check_affix("prefix", prefix)
+            twin.prefix = check_affix("prefix", prefix)
         if postfix is not None:
-            twin.postfix = _check_affix("postfix", postfix)
+            twin.postfix = check_affix("postfix", postfix)
         return twin
 
     def persistent(self, mode: bool = True) -> None:
@@ -239,9 +216,8 @@ class MetricCollection(nn.Module):
         return ", ".join(f"{k}={v!r}" for k, v in (("prefix", self.prefix), ("postfix", self.postfix)) if v)
 
     # -- construction
-    # ------------------------------------------------------------------------------------------------------------
 
-    def _add(self, name: str, metric: Metric, member: _Member) -> None:
+    def _add(self, name: str, metric: Metric, member: Member | None = None) -> None:
         if not isinstance(metric, Metric):
             raise TypeError(
                 f"`{name}` must be a syncmetrics.Metric or a MetricCollection, but is a"
@@ -257,31 +233,19 @@ class MetricCollection(nn.Module):
                 " of the collection."
             )
         self.add_module(name, metric)
-        self._members[name] = member
+        self._members[name] = member or Member(name, "", "", keyword_names(metric))
 
     def _add_collection(self, name: str | None, collection: MetricCollection) -> None:
         outer = f"{name}_" if name is not None else ""
         for base, member in collection._members.items():
             full = outer + collection._affixed(base)
-            affixed = _Member(
+            affixed = Member(
                 outer + collection._affixed(member.name),
                 outer + (collection.prefix or "") + member.prefix,
                 member.postfix + (collection.postfix or ""),
                 member.takes,
             )
             self._add(full, collection[base], affixed)
-
-    def _check_names(self) -> None:
-        seen: dict[str, str] = {}
-        for base, member in self._members.items():
-            for name in member.output_names(self[base]):
-                if name in seen:
-                    raise ValueError(
-                        f"`{seen[name]}` and `{base}` would both give a value named `{name}`; name one of"
-                        " them otherwise,"
-                        " with a key of the mapping or with prefix= of the wrapper."
-                    )
-                seen[name] = base
 
     def _share_states(self) -> None:
         """Let metrics that accumulate the same hold one store, if nothing was accumulated yet."""
@@ -291,7 +255,8 @@ class MetricCollection(nn.Module):
             if core.compute_group is None or core._store.update_count > 0 or core._store.mode is not Mode.LOCAL:
                 continue
             policy = (core._group, core.sync_on_compute, core.dist_sync_on_step, core.sync_timeout, core._store.device)
-            key = (core.compute_group, spec_key(core._specs.values()), *map(_hashable, policy))
+            methods = (inspect.unwrap(type(core).update), type(core).merge_states)
+            key = (core.compute_group, methods, spec_key(core._specs.values()), *map(_hashable, policy))
             leader = leaders.setdefault(key, core._store)
             if core._store is not leader:
                 core._store.sharers -= 1
@@ -299,7 +264,6 @@ class MetricCollection(nn.Module):
                 leader.sharers += 1
 
     # -- inside
-    # ------------------------------------------------------------------------------------------------------------------
 
     @property
     def _label(self) -> str:
@@ -314,6 +278,15 @@ class MetricCollection(nn.Module):
         for name in self._members:
             groups.setdefault(id(self[name]._store), []).append(name)
         return list(groups.values())
+
+    def _own_groups(self) -> list[list[str]]:
+        """Give the groups, after taking them apart from metrics outside that share with them: these are not to change."""
+        groups = self._groups()
+        for group in groups:
+            store = self[group[0]]._store
+            if store.sharers > len(group) and store.mode is Mode.LOCAL:
+                _take_apart([self[name] for name in group])
+        return groups
 
     def _nodes(self, names: Sequence[str] | None = None) -> list[Node]:
         return unique_nodes(
@@ -334,12 +307,9 @@ class MetricCollection(nn.Module):
         return sorted((sorted(members) for _, _, members in routes))
 
     def _update_group(self, group: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Update the store that these metrics share, once."""
+        """Update what these metrics share, once."""
         name = group[0]
         metric = self[name]
-        store = metric._store
-        if store.mode is Mode.LOCAL and store.sharers > len(group):
-            _take_apart([self[n] for n in group])
         takes = self._members[name].takes
         chosen = kwargs if takes is None else {k: v for k, v in kwargs.items() if k in takes}
         if len(group) == 1:
@@ -387,24 +357,6 @@ class MetricCollection(nn.Module):
                 )
             yield
 
-    def _flat(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Name every value, those inside a metric's dict too."""
-        flat: dict[str, Any] = {}
-        for base, value in values.items():
-            member = self._members[base]
-            pairs = {member.name: value}
-            if isinstance(value, Mapping):
-                pairs = {f"{member.prefix}{key}{member.postfix}": item for key, item in value.items()}
-            for name, item in pairs.items():
-                full = self._affixed(name)
-                if full in flat:
-                    raise ValueError(
-                        f"`{base}` gives a second value named `{full}`; declare `output_names`, or give"
-                        " the metric a prefix."
-                    )
-                flat[full] = item
-        return flat
-
 
 def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:
     if isinstance(metrics, Mapping):
@@ -422,29 +374,12 @@ def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]
         yield None, metric
 
 
-def _check_affix(argument: str, value: str | None) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"`{argument}` must be a string or None, but is a {type(value).__name__} instead.")
-    return value
-
-
 def _hashable(value: Any) -> Any:
     try:
         hash(value)
     except TypeError:
         return id(value)
     return value
-
-
-def _keywords(metric: Any) -> frozenset[str] | None:
-    """Give the names of the arguments that `update` takes, or None if it takes any."""
-    if not isinstance(metric, Metric):
-        return None
-    update: Callable[..., None] = metric._core.update
-    parameters = inspect.signature(update).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
 
 
 def _take_apart(metrics: Sequence[Metric]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import inspect
 import warnings
@@ -12,21 +11,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from syncmetrics import checkpoint
 from syncmetrics.errors import StateError
-from syncmetrics.reductions import ReduceFx
 from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
+from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
     Mode,
     State,
     States,
-    StateSpec,
     Store,
     absorb,
     check_value,
-    declare_state,
     fresh_states,
     merge_over_time,
     own_copy,
@@ -39,7 +35,7 @@ __all__ = ["Metric"]
 _Self = TypeVar("_Self", bound="Metric")
 
 
-class Metric(nn.Module):
+class Metric(StatefulModule):
     """Base class of all metrics.
 
     A metric declares its states with `add_state`, changes them in `update` and turns them into a value in `compute`::
@@ -73,11 +69,6 @@ class Metric(nn.Module):
     is_differentiable: bool | None = None
     full_state_update: bool | None = None
 
-    _specs: dict[str, StateSpec]
-    _list_names: tuple[str, ...]
-    _cache: tuple[Any, Any] | None
-    _forward_cache: Any
-
     def __init__(
         self,
         *,
@@ -91,11 +82,6 @@ class Metric(nn.Module):
         self.sync_on_compute = sync_on_compute
         self.sync_timeout = sync_timeout
         self._group: BoundGroup = bind_group(process_group)
-        self._specs = {}
-        self._list_names = ()
-        self._own_store = Store()
-        self._cache = None
-        self._forward_cache = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Wrap what the user wrote, once a class: bookkeeping around `update`, a sync around `compute`."""
@@ -107,7 +93,6 @@ class Metric(nn.Module):
                 setattr(cls, name, wrap(function))
 
     # -- what the user writes
-    # ----------------------------------------------------------------------------------------------------
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add one batch to the states. To be written by every metric."""
@@ -136,85 +121,7 @@ class Metric(nn.Module):
             )
         return merge_over_time(self._specs, a, b, (1, 1))
 
-    # -- states
-    # ------------------------------------------------------------------------------------------------------------------
-
-    def add_state(self, name: str, default: State, dist_reduce_fx: ReduceFx = None, persistent: bool = False) -> None:
-        """Declare a state. It becomes an attribute.
-
-        Args:
-            name: Name of the state.
-            default: Its value after `reset`: a tensor of any shape and dtype, or an empty list, to append tensors or
-                plain data to.
-            dist_reduce_fx: How it is reduced over ranks: "sum", "mean", "min", "max", "cat", None (stacked; lists are
-                joined) or a callable, which gets the stacked tensors or the joined list.
-            persistent: Whether it goes into `state_dict`.
-
-        Raises:
-            StateError: The declaration cannot work; the text says what to write instead.
-        """
-        if "_specs" not in self.__dict__:
-            raise StateError(f"`{type(self).__name__}`: call super().__init__() before add_state({name!r}, ...).")
-        if name in self._specs:
-            raise StateError(f"`{self._label}`: state `{name}` is declared twice.")
-        if hasattr(type(self), name) or name in self.__dict__ or name in self._modules:
-            raise StateError(
-                f"`{self._label}`: the name `{name}` is taken by an attribute of the metric; give the"
-                " state another one."
-            )
-        try:
-            spec = declare_state(name, default, dist_reduce_fx, persistent)
-        except (StateError, TypeError) as error:
-            raise StateError(f"`{self._label}`: state `{name}`: {error}") from None
-        self._specs[name] = spec
-        self._list_names = tuple(n for n, s in self._specs.items() if s.is_list)
-        self._store.states = {**self._store.states, **fresh_states({name: spec}, self._store.device)}
-
-    def __getattr__(self, name: str) -> Any:
-        store = self.__dict__.get("_own_store")
-        if store is not None and name in self.__dict__["_specs"]:
-            return self._store.states[name]
-        return super().__getattr__(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        specs = self.__dict__.get("_specs")
-        if specs is None or name not in specs:
-            super().__setattr__(name, value)
-            return
-        if isinstance(value, Tensor):
-            value = value.detach() if value.requires_grad else value
-        elif not isinstance(value, list):
-            raise TypeError(
-                f"`{self._label}`: state `{name}` must be a tensor or a list, but is a {type(value).__name__} instead;"
-                " write torch.as_tensor(...)."
-            )
-        self._store.states[name] = value
-        self._store.version += 1
-
-    def __delattr__(self, name: str) -> None:
-        if name in self.__dict__.get("_specs", {}):
-            raise StateError(f"`{self._label}`: state `{name}` cannot be deleted; `reset()` gives it its default.")
-        super().__delattr__(name)
-
-    @property
-    def metric_state(self) -> States:
-        """The states as they are now, by name. A new dict; its tensors are the metric's own."""
-        return {name: list(v) if isinstance(v, list) else v for name, v in self._store.states.items()}
-
-    @property
-    def update_count(self) -> int:
-        """Number of updates since the last reset: of this process, or of all ranks while synced."""
-        return self._store.update_count
-
-    @property
-    def update_called(self) -> bool:
-        """Whether there was any update since the last reset."""
-        return self._store.update_count > 0
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the states."""
-        return self._store.device
+    # -- what a metric is
 
     @property
     def process_group(self) -> BoundGroup:
@@ -236,7 +143,6 @@ class Metric(nn.Module):
         return None
 
     # -- the life of a metric
-    # ----------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add one batch to the states, and give the value of that batch.
@@ -260,9 +166,9 @@ class Metric(nn.Module):
 
     def reset(self) -> None:
         """Give every state its default. It does not communicate."""
+        self._leave_group()
         for node in self._nodes():
             node.store.replace(fresh_states(node.specs, node.store.device), 0)
-        self._leave_group()
         self._forget()
 
     def sync(self) -> None:
@@ -332,61 +238,12 @@ class Metric(nn.Module):
         """Give an independent copy."""
         return copy.deepcopy(self)
 
-    def persistent(self, mode: bool = False) -> None:
-        """Say for all states whether they go into `state_dict`."""
-        self._specs = {name: dataclasses.replace(spec, persistent=mode) for name, spec in self._specs.items()}
-
-    # -- nn.Module
-    # ---------------------------------------------------------------------------------------------------------------
-
-    def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:
-        """Move states as a module moves its parameters, but never change their dtype."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._move(fn(torch.empty(0, device=self._store.device)).device)
-        return self
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        checkpoint.save(destination, prefix, self._specs, *self._store.local)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        rest, loaded = checkpoint.load(
-            state_dict, prefix, self._specs, self._store.device, strict, missing_keys, error_msgs
-        )
-        super()._load_from_state_dict(rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        if loaded is not None:
-            self._leave_group()
-            states, update_count = loaded
-            self._store.replace({**self._store.local[0], **states}, update_count)
-
     # -- inside
-    # ------------------------------------------------------------------------------------------------------------------
-
-    @property
-    def _store(self) -> Store:
-        return self._own_store
-
-    @_store.setter
-    def _store(self, store: Store) -> None:
-        self._own_store = store
 
     @property
     def _core(self) -> Metric:
         """The metric whose states these are: another one for a wrapper that has none of its own."""
         return self
-
-    @property
-    def _label(self) -> str:
-        return type(self).__name__
 
     @property
     def _merge(self) -> Callable[[States, States], States] | None:
@@ -424,19 +281,6 @@ class Metric(nn.Module):
             for module in self.modules():
                 if isinstance(module, Metric):
                     module._move(device)
-
-    def _move(self, device: torch.device) -> None:
-        if device != self._store.device:
-            self._store.move(device)
-            self._forget()
-
-    def _leave_group(self) -> None:
-        """Take an own copy of states that are shared with other metrics of a collection."""
-        if self._store.sharers > 1:
-            self._store = self._store.fork()
-
-    def _forget(self) -> None:
-        self._cache = self._forward_cache = None
 
     def _update(self, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Run the user's `update`, and check what it did to the lists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, Literal
 
@@ -53,6 +54,10 @@ class _Aggregator(Metric):
             return torch.as_tensor(value, dtype=accumulate_dtype(self.device), device=self.device)
         check_tensor(type(self).__name__, argument, value)
         return value
+
+    def _may_hold_nan(self, reduced: Tensor) -> bool:
+        """Say whether NaN is to be looked for: a sum, minimum or maximum of values with NaN is NaN itself."""
+        return self.nan_strategy != "disable" and math.isnan(reduced.item())
 
     def _found(self, nan: Tensor) -> bool:
         """Say whether the mask `nan` holds a NaN, and raise or warn where the strategy asks for it.
@@ -114,8 +119,11 @@ class SumMetric(_Aggregator):
             TypeError: If the tensor is complex.
             RuntimeError: If a value is NaN and `nan_strategy="error"`.
         """
-        values = self._without_nan(self._as_tensor(value, "value"))
-        self.sum_value = self.sum_value + values.sum(dtype=self.sum_value.dtype)
+        values, dtype = self._as_tensor(value, "value"), self.sum_value.dtype
+        total = values.sum(dtype=dtype)
+        if self._may_hold_nan(total):
+            total = self._without_nan(values).sum(dtype=dtype)
+        self.sum_value = self.sum_value + total
 
     def compute(self) -> Tensor:
         """Return the sum, a 0-d float64 tensor; 0 without values."""
@@ -157,19 +165,20 @@ class MeanMetric(_Aggregator):
             RuntimeError: If a value or a weight is NaN and `nan_strategy="error"`.
         """
         values = self._as_tensor(value, "value").to(self.mean_value.dtype)
-        weights = self._as_tensor(weight, "weight").to(self.weight.dtype)
-        weights = self._broadcast(weights, values)
-        if self.nan_strategy != "disable":
-            values, weights = self._pairs_without_nan(values, weights)
-        self.mean_value = self.mean_value + (values * weights).sum()
-        self.weight = self.weight + weights.sum()
+        weights = None if _is_one(weight) else self._as_weights(weight, values)
+        total, total_weight = _weighted_sums(values, weights)
+        if self._may_hold_nan(total):
+            weights = torch.ones_like(values) if weights is None else weights
+            total, total_weight = _weighted_sums(*self._pairs_without_nan(values, weights))
+        self.mean_value, self.weight = self.mean_value + total, self.weight + total_weight
 
     def compute(self) -> Tensor:
         """Return the mean, a 0-d float64 tensor; NaN without values, as there is no mean of nothing."""
         return self.mean_value / self.weight
 
-    def _broadcast(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Expand `weights` to the shape of `values`, never the other way round."""
+    def _as_weights(self, weight: object, values: Tensor) -> Tensor:
+        """Return `weight` with the dtype and the shape of `values`, which are never broadcast themselves."""
+        weights = self._as_tensor(weight, "weight").to(values.dtype)
         try:
             return weights.expand(values.shape)
         except RuntimeError:
@@ -215,7 +224,9 @@ class MinMetric(_Aggregator):
             TypeError: If the tensor is complex.
             RuntimeError: If a value is NaN and `nan_strategy="error"`.
         """
-        values = self._without_nan(self._as_tensor(value, "value"))
+        values = self._as_tensor(value, "value")
+        if values.numel() and self._may_hold_nan(values.amin()):
+            values = self._without_nan(values)
         if values.numel():
             self.min_value = torch.minimum(self.min_value, values.amin().to(self.min_value.dtype))
 
@@ -251,7 +262,9 @@ class MaxMetric(_Aggregator):
             TypeError: If the tensor is complex.
             RuntimeError: If a value is NaN and `nan_strategy="error"`.
         """
-        values = self._without_nan(self._as_tensor(value, "value"))
+        values = self._as_tensor(value, "value")
+        if values.numel() and self._may_hold_nan(values.amax()):
+            values = self._without_nan(values)
         if values.numel():
             self.max_value = torch.maximum(self.max_value, values.amax().to(self.max_value.dtype))
 
@@ -308,3 +321,15 @@ class CatMetric(_Aggregator):
             return self._without_nan(rows)
         nan = torch.isnan(rows).flatten(1).any(dim=1) if rows.ndim > 1 else torch.isnan(rows)
         return rows[~nan] if self._found(nan) else rows
+
+
+def _is_one(weight: object) -> bool:
+    """Say whether `weight` is the number one, which needs no product; a tensor is not read for that."""
+    return isinstance(weight, (int, float)) and weight == 1
+
+
+def _weighted_sums(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | int]:
+    """Return `sum(weights * values)` and `sum(weights)`; no weights are weights of one."""
+    if weights is None:
+        return values.sum(), values.numel()
+    return (values * weights).sum(), weights.sum()

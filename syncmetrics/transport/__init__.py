@@ -37,6 +37,8 @@ class _World(enum.Enum):
 #: All ranks, whichever these are when a sync begins: what `process_group` means when it is left out.
 WORLD = _World.WORLD
 
+_ALONE = LocalTransport()
+
 #: What is kept of a `process_group` argument.
 BoundGroup: TypeAlias = _World | GroupRef | Transport
 
@@ -77,4 +79,4 @@ def resolve_transport(process_group: Any = WORLD) -> Transport:
     threads = current_transport()
     if threads is not None:
         return threads
-    return world_transport() if has_process_group() else LocalTransport()
+    return world_transport() if has_process_group() else _ALONE
