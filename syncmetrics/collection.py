@@ -280,7 +280,7 @@ class MetricCollection(nn.Module):
         return list(groups.values())
 
     def _own_groups(self) -> list[list[str]]:
-        """Give the groups, after taking them apart from metrics outside that share with them: these are not to change."""
+        """Give the groups, taken apart from metrics outside that share with them: those are not to change."""
         groups = self._groups()
         for group in groups:
             store = self[group[0]]._store

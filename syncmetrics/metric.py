@@ -134,7 +134,12 @@ class Metric(StatefulModule):
 
     @property
     def compute_group(self) -> Hashable | None:
-        """What this metric accumulates. Metrics in a collection whose value is equal, and not None, share one state."""
+        """What this metric accumulates.
+
+        Metrics in a collection share one state if their `update` is the same function, their states are declared
+        alike, and this value is equal and not None. It must hold every setting that `update` and the defaults depend
+        on.
+        """
         return None
 
     @property

@@ -299,13 +299,12 @@ def _moved(states: States, device: torch.device) -> States:
 
 
 def spec_key(specs: Iterable[StateSpec]) -> tuple[tuple[Any, ...], ...]:
-    """Give what two metrics must have in common to share a store."""
+    """Give what the declarations of two metrics must have in common for them to share a store."""
     return tuple(
         (
-            s.name,
-            s.is_list,
-            s.reduction.name,
-            None if isinstance(s.default, list) else (s.default.dtype, tuple(s.default.shape), s.default.tolist()),
+            spec.name,
+            spec.reduction.name,
+            None if isinstance(spec.default, list) else (spec.default.dtype, tuple(spec.default.shape)),
         )
-        for s in specs
+        for spec in specs
     )

@@ -1,10 +1,21 @@
 """What users test their own metrics with.
 
-`run_ranks` runs a function on real ranks, one process each; `run_ranks_outcomes` does so for tests in which ranks fail.
+`assert_matches_single_process` asserts that a metric has one value however its data is spread. `run_ranks` runs a
+function on real ranks, one process each; `run_ranks_outcomes` does so for tests in which ranks fail; `run_threads`
+runs it on threads.
 """
 
 from __future__ import annotations
 
+from syncmetrics.testing.parity import assert_matches_single_process
 from syncmetrics.testing.ranks import Outcome, RanksFailedError, run_ranks, run_ranks_outcomes
+from syncmetrics.transport.threads import run_threads
 
-__all__ = ["Outcome", "RanksFailedError", "run_ranks", "run_ranks_outcomes"]
+__all__ = [
+    "Outcome",
+    "RanksFailedError",
+    "assert_matches_single_process",
+    "run_ranks",
+    "run_ranks_outcomes",
+    "run_threads",
+]

@@ -126,11 +126,25 @@ def test_nan_propagates_when_not_looked_for(metric_class):
     assert value.isnan().any()
 
 
-@pytest.mark.parametrize("metric_class", ALL)
-@pytest.mark.parametrize("strategy", [2.0, "warn"])
-def test_infinity_is_no_nan(metric_class, strategy):
-    assert value_of(metric_class(strategy), torch.tensor([1.0, math.inf])).isinf().any() or metric_class is MinMetric
-    assert value_of(MinMetric(strategy), torch.tensor([1.0, -math.inf])).item() == -math.inf
+@pytest.mark.parametrize(
+    ("metric_class", "expected"),
+    [
+        (SumMetric, math.inf),
+        (MeanMetric, math.inf),
+        (MinMetric, 2.0),
+        (MaxMetric, math.inf),
+        (CatMetric, [math.inf, 2.0]),
+    ],
+)
+def test_infinity_is_no_nan(metric_class, expected):
+    assert value_of(metric_class(2.0), torch.tensor([math.inf, NAN])).tolist() == expected
+    assert value_of(metric_class("error"), torch.tensor([math.inf, 2.0])).tolist() == expected
+
+
+@pytest.mark.parametrize("metric_class", [SumMetric, MeanMetric])
+@pytest.mark.parametrize("strategy", ["error", "warn", 2.0])
+def test_a_sum_that_is_nan_from_infinities_has_lost_no_value(metric_class, strategy):
+    assert value_of(metric_class(strategy), torch.tensor([math.inf, -math.inf])).isnan()
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,14 @@ def test_a_label_out_of_range_is_not_counted_without_checks_either(metric_class,
 
 
 @pytest.mark.parametrize("metric_class", MULTICLASS)
+def test_the_error_without_checks_says_how_to_see_more(metric_class):
+    with pytest.raises(
+        ValueError, match=f"^{metric_class.__name__}: a label must be smaller than the number of classes"
+    ):
+        metric_class(3, validate_args=False).update(Y, Y + 1)
+
+
+@pytest.mark.parametrize("metric_class", MULTICLASS)
 @pytest.mark.parametrize("ignore_index", [-1, 3, 255])
 def test_an_ignored_label_may_be_out_of_range_and_no_other(metric_class, ignore_index):
     metric = metric_class(3, ignore_index=ignore_index)
