@@ -14,20 +14,19 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
-from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
+from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
     Mode,
     State,
     States,
     Store,
-    absorb,
     check_value,
     fresh_states,
     merge_over_time,
     own_copy,
 )
-from syncmetrics.sync import Route
+from syncmetrics.sync import Merged, Route
 from syncmetrics.transport import WORLD, BoundGroup, bind_group, resolve_transport
 
 __all__ = ["Metric"]
@@ -213,31 +212,20 @@ class Metric(StatefulModule):
         """
         self._refuse_synced("merge_state")
         if isinstance(other, Metric):
-            if type(other) is not type(self) or list(other._specs) != list(self._specs):
+            theirs = other._nodes()
+            shapes = [[(node.path, list(node.specs)) for node in nodes] for nodes in (self._nodes(), theirs)]
+            if type(other) is not type(self) or shapes[0] != shapes[1]:
                 raise StateError(
-                    f"`{self._label}` cannot merge a `{type(other).__name__}`; give a metric of the same"
-                    " class and settings."
+                    f"`{self._label}` cannot merge a `{other._label}`; give a metric of the same class and settings."
                 )
             other._refuse_synced("merge_state")
-            theirs, their_count = other._store.local
+            deltas = [Merged(own_copy(node.store.states), node.store.update_count) for node in theirs]
+        elif set(other) != set(self._specs):
+            raise StateError(f"`{self._label}` has the states {sorted(self._specs)}, but was given {sorted(other)}.")
         else:
-            theirs, their_count = other, 1
-            if set(theirs) != set(self._specs):
-                raise StateError(
-                    f"`{self._label}` has the states {sorted(self._specs)}, but was given {sorted(theirs)}."
-                )
+            deltas = [Merged(own_copy(dict(other)), 1)]
         self._leave_group()
-        store = self._store
-        counts = (store.update_count, their_count)
-        theirs = own_copy(theirs)
-        with torch.no_grad(), torch.inference_mode(False):
-            if self._merge is None:
-                states = absorb(self._specs, store.states, theirs, counts)
-            elif 0 in counts:
-                states = theirs if counts[0] == 0 else store.states
-            else:
-                states = self._merge(store.states, theirs)
-        store.replace(states, sum(counts))
+        absorb(self._nodes()[: len(deltas)], deltas)
 
     def clone(self: _Self) -> _Self:
         """Give an independent copy."""

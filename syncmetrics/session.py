@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
-from syncmetrics.states import Mode, States, StateSpec, Store, absorb, fresh_states, own_copy
+from syncmetrics.states import Mode, States, StateSpec, Store, fresh_states, grow, merge_delta, own_copy
 from syncmetrics.sync import Merged, Part, Route, sync_parts
 
-__all__ = ["Node", "copied", "put_back", "show_synced", "stepping", "synced", "unique_nodes"]
+__all__ = ["Node", "absorb", "copied", "put_back", "show_synced", "stepping", "synced", "unique_nodes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,12 @@ def show_synced(nodes: Sequence[Node], route: Route, label: str) -> None:
     """Merge the states of all ranks and show them. Collective: every rank of the group must call this."""
     merged = sync_parts([node.part(*node.store.local) for node in nodes], route, label=label)
     assert merged is not None, "a session is shown on every rank"
-    for node, result in zip(nodes, merged, strict=True):
-        node.store.show(result.states, result.update_count, Mode.SYNCED)
+    try:
+        for node, result in zip(nodes, merged, strict=True):
+            node.store.show(result.states, result.update_count, Mode.SYNCED)
+    except BaseException:  # an interrupt between two of them
+        put_back(nodes)
+        raise
 
 
 def put_back(nodes: Sequence[Node]) -> None:
@@ -117,20 +121,24 @@ def stepping(nodes: Sequence[Node], merge: bool = True) -> Iterator[Callable[[Se
     finally:
         put_back(nodes)
     if merge:
-        _absorb_all(nodes, deltas)
+        absorb(nodes, deltas)
 
 
 @torch.no_grad()
-def _absorb_all(nodes: Sequence[Node], deltas: Sequence[Merged]) -> None:
-    for node, delta in zip(nodes, deltas, strict=True):
-        if delta.update_count == 0:
-            continue
-        store = node.store
-        counts = (store.update_count, delta.update_count)
-        if counts[0] == 0 and node.merge is not None:
-            states = delta.states
-        elif node.merge is not None:
-            states = node.merge(store.states, delta.states)
-        else:
-            states = absorb(node.specs, store.states, delta.states, counts)
-        store.replace(states, sum(counts))
+def absorb(nodes: Sequence[Node], deltas: Sequence[Merged]) -> None:
+    """Merge what came later into local states, at a cost that does not grow with them: of all nodes, or of none."""
+    with torch.inference_mode(False):
+        pairs = [(node, delta) for node, delta in zip(nodes, deltas, strict=True) if delta.update_count > 0]
+        merged = [_merge(node, delta) for node, delta in pairs]
+        for (node, delta), states in zip(pairs, merged, strict=True):
+            store = node.store
+            if node.merge is None:
+                states = grow(node.specs, store.states, delta.states, states)
+            store.replace(states, store.update_count + delta.update_count)
+
+
+def _merge(node: Node, delta: Merged) -> States:
+    store = node.store
+    if node.merge is None:
+        return merge_delta(node.specs, store.states, delta.states, (store.update_count, delta.update_count))
+    return node.merge(store.states, delta.states) if store.update_count > 0 else delta.states

@@ -25,11 +25,12 @@ __all__ = [
     "StateSpec",
     "States",
     "Store",
-    "absorb",
     "check_value",
     "declare_state",
     "dim_zero_cat",
     "fresh_states",
+    "grow",
+    "merge_delta",
     "merge_over_time",
     "own_copy",
     "spec_key",
@@ -149,7 +150,13 @@ def fresh_states(specs: Mapping[str, StateSpec], device: torch.device) -> States
 def _fresh(spec: StateSpec, device: torch.device) -> State:
     if isinstance(spec.default, list):
         return []
-    return spec.default.to(device, copy=True)
+    return _to(spec.default, device).clone()
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Bring a tensor to a device, in float32 if that is the widest float it has."""
+    narrow = device.type == "mps" and tensor.dtype is torch.float64
+    return tensor.to(device, torch.float32 if narrow else tensor.dtype)
 
 
 def own_copy(states: States) -> States:
@@ -189,19 +196,33 @@ def merge_over_time(specs: Mapping[str, StateSpec], a: States, b: States, counts
     return merged
 
 
-def absorb(specs: Mapping[str, StateSpec], running: States, delta: States, counts: tuple[int, int]) -> States:
-    """Merge `delta` into `running` at a cost that does not grow with `running`: its lists are extended in place.
+def merge_delta(specs: Mapping[str, StateSpec], running: States, delta: States, counts: tuple[int, int]) -> States:
+    """Merge the tensors of `delta` into those of `running`, editing neither. Lists are left for `grow`.
 
-    Everything that can fail comes before the first list grows, so `running` is either merged or as it was.
+    This is the part that can fail, so it is done for all metrics before the first of them is changed.
     """
-    grown = [name for name in specs if isinstance(running[name], list) and isinstance(delta[name], list)]
-    merged = merge_over_time({name: spec for name, spec in specs.items() if name not in grown}, running, delta, counts)
-    for name in grown:
+    left = {n: spec for n, spec in specs.items() if not (isinstance(running[n], list) and isinstance(delta[n], list))}
+    return merge_over_time(left, running, delta, counts)
+
+
+def grow(specs: Mapping[str, StateSpec], running: States, delta: States, merged: States) -> States:
+    """Put what `merge_delta` gave together with the lists, at a cost that does not depend on how long these are.
+
+    Args:
+        specs: The specs of all states.
+        running: The states that were merged into. Their lists are extended in place.
+        delta: The states that were merged into them.
+        merged: The merged tensors.
+    """
+    states: States = {}
+    for name in specs:
         rows = running[name]
-        assert isinstance(rows, list)
-        rows.extend(delta[name])
-        merged[name] = rows
-    return {name: merged[name] for name in specs}
+        if name not in merged and isinstance(rows, list):
+            rows.extend(delta[name])
+            states[name] = rows
+        else:
+            states[name] = merged[name]
+    return states
 
 
 def _merge_mixed(name: str, left: State, right: State) -> State:
@@ -291,9 +312,9 @@ class Store:
 
 def _moved(states: States, device: torch.device) -> States:
     return {
-        name: value.to(device)
+        name: _to(value, device)
         if isinstance(value, Tensor)
-        else [item.to(device) if isinstance(item, Tensor) else item for item in value]
+        else [_to(item, device) if isinstance(item, Tensor) else item for item in value]
         for name, value in states.items()
     }
 

@@ -1,0 +1,11 @@
+from hypothesis import HealthCheck, settings
+
+# The same examples on every run and on every machine; few enough that the whole suite takes minutes.
+settings.register_profile(
+    "syncmetrics",
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("syncmetrics")
