@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -19,12 +20,16 @@ DTYPES = tuple(
     if hasattr(torch, name)
 )
 
+with warnings.catch_warnings():  # torch says once that complex32 is experimental
+    warnings.simplefilter("ignore")
+    torch.zeros(1, dtype=torch.complex32)
+
 
 def bits(value: Any) -> Any:
     """Give something that is equal for two values only if their types, shapes and bytes are."""
     if isinstance(value, Tensor):
-        flat = value.detach().cpu().resolve_conj().contiguous().reshape(-1).view(torch.uint8)
-        return str(value.dtype), tuple(value.shape), flat.numpy().tobytes()
+        flat = value.detach().cpu().resolve_conj().clone(memory_format=torch.contiguous_format).reshape(-1)
+        return str(value.dtype), tuple(value.shape), flat.view(torch.uint8).numpy().tobytes()
     if isinstance(value, dict):
         return "dict", tuple((key, bits(value[key])) for key in value)
     if isinstance(value, (list, tuple)):

@@ -15,29 +15,22 @@ One call, step by step:
 from __future__ import annotations
 
 import contextlib
-import faulthandler
-import io
 import math
 import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
 import signal
-import socket
 import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-import torch.distributed as dist
+from syncmetrics.testing.child import Job, pack, rank_main, unpack
 
 __all__ = ["Outcome", "RanksFailedError", "run_ranks", "run_ranks_outcomes"]
 
@@ -147,7 +140,7 @@ def run_ranks_outcomes(
         raise ValueError(f"`timeout` must be a positive number of seconds, but is {timeout} instead.")
     task = _pickle_task(fn, args)
     with tempfile.TemporaryDirectory(prefix="syncmetrics-ranks-") as name:
-        job = _Job(Path(name), world_size, timeout, backend, dict(os.environ))
+        job = Job(Path(name), world_size, timeout, backend, dict(os.environ))
         job.task.write_bytes(task)
         crew: list[_Rank] = []
         try:
@@ -162,43 +155,8 @@ def run_ranks_outcomes(
             _kill(crew)
 
 
-# ---- shared by parent and ranks -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What every rank is told."""
-
-    directory: Path
-    world_size: int
-    timeout: float
-    backend: str
-    environment: dict[str, str]
-
-    @property
-    def task(self) -> Path:
-        return self.directory / "task"
-
-    def report(self, rank: int) -> Path:
-        return self.directory / f"report-{rank}"
-
-    def stack(self, rank: int) -> Path:
-        return self.directory / f"stack-{rank}"
-
-
 def _numbers(ranks: Iterable[int]) -> str:
     return ", ".join(str(rank) for rank in ranks)
-
-
-def _pack(value: Any) -> bytes:
-    # Plain pickle cannot read uint16 and float8 tensors back; that of multiprocessing leaves file descriptors behind.
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
-
-
-def _unpack(data: bytes) -> Any:
-    return torch.load(io.BytesIO(data), weights_only=False)  # written by the caller or one of its ranks
 
 
 def _pickle_task(fn: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
@@ -211,76 +169,11 @@ def _pickle_task(fn: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
             "closed over as further arguments of `run_ranks`."
         ) from error
     try:
-        return _pack((fn, args))
+        return pack((fn, args))
     except Exception as error:
         raise TypeError(
             f"The arguments for `fn` must be picklable, but {args!r} is not: {error}. Build such things inside `fn`."
         ) from error
-
-
-# ---- in a rank ------------------------------------------------------------------------------------------------------
-
-
-def _rank_main(job: _Job, rank: int, line: Connection) -> None:
-    torch.set_num_threads(1)
-    released = threading.Event()
-    threading.Thread(target=_watch_parent, args=(line, released), daemon=True).start()
-    report = _run(job, rank)
-    # By way of a file: the parent then never waits for the rest of a message, and no file descriptor has to outlive us.
-    job.report(rank).write_bytes(pickle.dumps(report))
-    line.send_bytes(b"!")
-    if report[0] == "raised":
-        _leave_group()
-    released.wait()
-    _leave_group()
-
-
-def _watch_parent(line: Connection, released: threading.Event) -> None:
-    """Wait to be released; if the parent is gone, go too."""
-    try:
-        line.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
-    released.set()
-
-
-def _run(job: _Job, rank: int) -> tuple[Status, float, Any]:
-    """Return `("returned", when, value in bytes)` or `("raised", when, traceback)`."""
-    try:
-        _adopt(job, rank)
-        fn, args = _unpack(job.task.read_bytes())
-        dist.init_process_group(
-            job.backend,
-            store=dist.FileStore(str(job.directory / "store"), job.world_size),  # type: ignore[attr-defined]  # not in __all__
-            rank=rank,
-            world_size=job.world_size,
-            timeout=timedelta(seconds=job.timeout),
-        )
-        value = _pack(fn(rank, job.world_size, *args))
-    except BaseException:  # SystemExit as well: whatever ends the function is what the caller wants to read
-        return "raised", time.monotonic(), traceback.format_exc()
-    return "returned", time.monotonic(), value
-
-
-def _adopt(job: _Job, rank: int) -> None:
-    """Take the caller's environment, which need not be that of our server, and prepare for being stuck."""
-    for name in os.environ.keys() - job.environment.keys():
-        del os.environ[name]
-    os.environ.update(job.environment)
-    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
-    if loopback:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-    if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1, job.stack(rank).open("w"), all_threads=False)
-
-
-def _leave_group() -> None:
-    if dist.is_initialized():
-        with contextlib.suppress(Exception):  # a broken group has been reported already, by what broke it
-            dist.destroy_process_group()
-
-
-# ---- in the parent --------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -294,7 +187,7 @@ class _Rank:
     when: float = math.inf
 
 
-def _start(job: _Job, rank: int, crew: list[_Rank]) -> None:
+def _start(job: Job, rank: int, crew: list[_Rank]) -> None:
     if "forkserver" in multiprocessing.get_all_start_methods():
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch", "torch.distributed"])
@@ -303,7 +196,7 @@ def _start(job: _Job, rank: int, crew: list[_Rank]) -> None:
     ours, theirs = context.Pipe()
     try:
         # Not a daemon: those may not have children, and a rank may well use a DataLoader with workers.
-        process = context.Process(target=_rank_main, args=(job, rank, theirs), name=f"rank-{rank}", daemon=False)
+        process = context.Process(target=rank_main, args=(job, rank, theirs), name=f"rank-{rank}", daemon=False)
         process.start()
     except BaseException:
         ours.close()
@@ -358,7 +251,7 @@ def _release(crew: list[_Rank]) -> None:
             member.process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _outcome(job: _Job, member: _Rank) -> Outcome:
+def _outcome(job: Job, member: _Rank) -> Outcome:
     rank, code = member.rank, member.process.exitcode
     if member.status == "working":
         text = f"had not finished after {job.timeout:g} s and was killed.{_stack(job, rank)}"
@@ -373,10 +266,10 @@ def _outcome(job: _Job, member: _Rank) -> Outcome:
         return Outcome(rank, "unfinished", error=text, when=when)
     if code != 0:
         return Outcome(rank, "died", error=f"returned, but then {_death(code)}", exit_code=code, when=when)
-    return Outcome(rank, "returned", value=_unpack(content), when=when)
+    return Outcome(rank, "returned", value=unpack(content), when=when)
 
 
-def _stack(job: _Job, rank: int) -> str:
+def _stack(job: Job, rank: int) -> str:
     path = job.stack(rank)
     text = path.read_text().strip() if path.exists() else ""
     return f" It was here:\n{text}" if text else ""

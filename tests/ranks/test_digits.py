@@ -48,7 +48,7 @@ def test_values_on_ranks_are_those_of_one_process(tmp_path: Path, ranks: int) ->
     assert sum(map(sum, epoch["ranks"]["confusion"])) == 449, "a sample was counted twice, or not at all"
     assert epoch["ranks"]["accuracy_micro"] > 0.3, "the network has learnt nothing, so the comparison says little"
     assert "equal" in done.stdout
-    assert done.stdout.count("epoch  1") == 1, "one rank alone writes"
+    assert done.stdout.count("epoch  1: train") == 1, "one rank alone writes"
     assert (tmp_path / "here" / "digits.png").stat().st_size > 10_000
 
 

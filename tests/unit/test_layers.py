@@ -19,12 +19,13 @@ LAYERS = (
     {"states"},
     {"sync"},
     {"checkpoint", "session"},
+    {"stateful"},
     {"metric"},
-    {"collection", "wrappers", "helpers"},
+    {"naming", "collection", "wrappers", "helpers"},
     {"metrics"},
     {"integrations", "testing", "data"},
 )
-SYNC, METRIC = 3, 5
+SYNC, METRIC = 3, 6
 
 
 def module_of(path: Path) -> tuple[str, ...]:

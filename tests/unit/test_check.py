@@ -1,0 +1,159 @@
+"""What every rank reads in the packets, and the verdict: the text names the state, the ranks, and both sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from syncmetrics import PeerError, SchemaMismatchError
+from syncmetrics.states import declare_state
+from syncmetrics.sync.check import check_headers, check_manifests, describe_difference, encode_schema
+from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, Status, schema_of
+from syncmetrics.sync.packet import Header
+
+
+def schema(merge: Any = None, path: str = "acc", **declared: Any) -> Schema:
+    specs = {name: declare_state(name, *arguments) for name, arguments in declared.items()}
+    return schema_of([Part(path, specs, {}, 1, torch.device("cpu"), merge)])
+
+
+def manifest(record: Record, count: int = 1, label: str = "Acc") -> Manifest:
+    return Manifest(Status.OK, 1, 2, label, (count,), (record,))
+
+
+def rows(*shape: int, dtype: torch.dtype = torch.float32) -> Record:
+    return Record(Form.ROWS, dtype, shape)
+
+
+def dense(*shape: int, dtype: torch.dtype = torch.float32) -> Record:
+    return Record(Form.DENSE, dtype, shape)
+
+
+SUM, CAT, KEEP = (torch.tensor(0.0), "sum"), ([], "cat"), ([], None)
+NOTHING, BUNDLE, PLAIN = Record(Form.NOTHING), Record(Form.BUNDLE), Record(Form.PLAIN)
+
+
+def headers(*pairs: tuple[int, int]) -> list[Header]:
+    return [Header(Status.OK, sequence, fingerprint, 0, 0) for sequence, fingerprint in pairs]
+
+
+def test_headers() -> None:
+    assert check_headers(headers((1, 2), (1, 2)))
+    assert not check_headers(headers((1, 2), (1, 3)))
+    assert not check_headers(headers((1, 2), (1, 2), (2, 2)))
+
+
+FITTING: list[tuple[Any, list[tuple[Record, int]]]] = [
+    (SUM, [(dense(2), 1), (dense(2), 1)]),
+    (SUM, [(dense(2), 1), (dense(), 0)]),
+    (SUM, [(dense(2), 1), (dense(2, dtype=torch.int64), 1)]),
+    (CAT, [(rows(2, 3), 1), (rows(0), 1), (NOTHING, 0)]),
+    (CAT, [(rows(2), 1), (rows(3, dtype=torch.int64), 1)]),
+    (CAT, [(NOTHING, 0), (NOTHING, 0)]),
+    (KEEP, [(BUNDLE, 1), (NOTHING, 0)]),
+    (KEEP, [(PLAIN, 1), (NOTHING, 0), (PLAIN, 2)]),
+]
+
+
+@pytest.mark.parametrize(("declared", "held"), FITTING)
+def test_what_fits(declared: Any, held: list[tuple[Record, int]]) -> None:
+    check_manifests("Acc", schema(x=declared), [manifest(*pair) for pair in held])
+
+
+MISMATCHES: dict[str, tuple[Any, list[tuple[Record, int]], list[str]]] = {
+    "shapes": (
+        SUM,
+        [(dense(2), 1), (dense(3), 1), (dense(2), 1)],
+        ["`acc.x` of `Acc`", "different shapes", "'sum'", "(2,) on ranks 0, 2", "(3,) on rank 1", "num_classes"],
+    ),
+    "shapes of untouched defaults do not count, those of touched ones do": (
+        SUM,
+        [(dense(), 0), (dense(2), 1), (dense(3), 1)],
+        ["(2,) on rank 1", "(3,) on rank 2"],
+    ),
+    "trailing shapes": (
+        CAT,
+        [(rows(2, 3), 1), (rows(9, 3), 1), (rows(1, 4), 1)],
+        ["`acc.x`", "trailing shapes", "(3,) on ranks 0, 1", "(4,) on rank 2", "Pad", "dist_reduce_fx=None"],
+    ),
+    "kinds": (
+        KEEP,
+        [(BUNDLE, 1), (PLAIN, 1), (NOTHING, 0)],
+        ["`acc.x`", "tensors on rank 0", "plain data on rank 1", "nothing on rank 2"],
+    ),
+    "dtypes": (
+        CAT,
+        [(rows(1, dtype=torch.uint16), 1), (rows(1, dtype=torch.int32), 1)],
+        ["`acc.x`", "torch.uint16 on rank 0", "torch.int32 on rank 1", "convert them in `update`"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISMATCHES)
+def test_what_does_not_fit(case: str) -> None:
+    declared, held, words = MISMATCHES[case]
+    with pytest.raises(SchemaMismatchError) as caught:
+        check_manifests("Acc", schema(x=declared), [manifest(*pair) for pair in held])
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_a_metric_that_merges_itself_may_have_any_shapes() -> None:
+    check_manifests("Acc", schema(lambda a, b: a, x=SUM), [manifest(dense(2)), manifest(dense(3))])
+
+
+def test_labels() -> None:
+    with pytest.raises(SchemaMismatchError, match=r"`train` on ranks 0, 2, `val` on rank 1"):
+        check_manifests("Acc", schema(x=SUM), [manifest(dense(), label=label) for label in ("train", "val", "train")])
+
+
+def test_failures_are_told_with_their_ranks_and_before_anything_else() -> None:
+    failed = [Manifest(Status.ERROR, 1, 2, "Acc", message=f"TypeError: no {r}") for r in range(2)]
+    with pytest.raises(PeerError) as caught:
+        check_manifests("other", schema(x=SUM), [failed[0], manifest(dense(), label="val"), failed[1]])
+    assert caught.value.failures == {0: "TypeError: no 0", 2: "TypeError: no 1"}
+    assert "`Acc` failed on 2 of 3 ranks" in str(caught.value)
+    assert "rank 0: TypeError: no 0" in str(caught.value)
+    assert "rank 2: TypeError: no 1" in str(caught.value)
+
+
+def difference(*sides: tuple[int, str, Schema]) -> str:
+    heads = headers(*((sequence, side.fingerprint) for sequence, _, side in sides))
+    return str(describe_difference(heads, [encode_schema(label, side) for _, label, side in sides]))
+
+
+ONE = schema(x=SUM)
+
+
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        ([(1, "Acc", ONE), (1, "F1", ONE)], ["they sync `Acc` on rank 0, `F1` on rank 1"]),
+        ([(1, "Acc", ONE), (3, "Acc", ONE)], ["sync number 1 on rank 0, sync number 3 on rank 1", "left one out"]),
+        ([(1, "Acc", ONE), (1, "Acc", schema(x=SUM, y=CAT))], ["state `acc.y` exists on rank 1 only"]),
+        ([(1, "Acc", schema(path="a", x=SUM)), (1, "Acc", schema(path="b", x=SUM))], ["`a.x`", "`b.x`", "rank 0 only"]),
+        (
+            [(1, "Acc", ONE), (1, "Acc", schema(x=(torch.tensor(0), "max"))), (1, "Acc", ONE)],
+            ["`acc.x` is a tensor reduced with 'sum' on ranks 0, 2, a tensor reduced with 'max' on rank 1"],
+        ),
+        ([(1, "Acc", ONE), (1, "Acc", schema(x=CAT))], ["a tensor reduced with 'sum'", "a list reduced with 'cat'"]),
+    ],
+    ids=["labels", "sequence", "missing state", "paths", "reduction", "kind"],
+)
+def test_differences(sides: list[tuple[int, str, Schema]], words: list[str]) -> None:
+    text = difference(*sides)
+    assert [word for word in words if word not in text] == []
+
+
+def test_many_differences_and_many_ranks_are_not_all_listed() -> None:
+    many = schema(**{f"s{i:02}": SUM for i in range(20)})
+    text = difference(*[(1, "Acc", ONE)] * 12, (1, "Acc", many))
+    assert "and 13 more states differ" in text
+    assert "rank 12 only" in text
+    assert text.count("\n") < 12
+
+
+def test_a_difference_in_the_way_of_merging_is_told() -> None:
+    one, other = schema(lambda a, b: a, x=SUM), ONE
+    assert "`acc.x`" in difference((1, "Acc", one), (1, "Acc", other))
