@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -88,9 +88,10 @@ class _Sync:
 
     def __init__(self, parts: Sequence[Part], route: Route, label: str) -> None:
         self.parts = parts
-        self.route = route
         self.label = label
         self.transport = route.transport
+        self.sequence = route.transport.next_sequence()
+        self.route = replace(route, what=f"sync {self.sequence} of `{label}`")
         self.rank = route.transport.rank
         self.world_size = route.transport.world_size
         self.schema: Schema = schema_of(parts)
@@ -100,9 +101,8 @@ class _Sync:
     def run(self) -> list[Merged] | None:
         """Go through the steps of the protocol."""
         size = packet_size(self.world_size)
-        sequence = self.transport.next_sequence()
-        mine, error = self._describe(sequence)
-        headers, bodies = self._exchange(mine, sequence, size)
+        mine, error = self._describe()
+        headers, bodies = self._exchange(mine, size)
         if not check_headers(headers) and not any(h.status is Status.ERROR for h in headers):
             raise self._difference(headers)
         manifests = [decode_manifest(h, b) for h, b in zip(headers, bodies, strict=True)]
@@ -115,7 +115,7 @@ class _Sync:
         values = self._transfer(plan, manifests, size)
         return self._fold(plan, manifests, values) if self.route.receives else None
 
-    def _describe(self, sequence: int) -> tuple[Manifest, Exception | None]:
+    def _describe(self) -> tuple[Manifest, Exception | None]:
         """Say what this rank holds, or why it cannot say: the others must hear of it in either case."""
         records = []
         try:
@@ -124,11 +124,11 @@ class _Sync:
                 records.append(record)
                 self.sources.append(tensors)
             counts = tuple(part.update_count for part in self.parts)
-            return Manifest(Status.OK, sequence, self.schema.fingerprint, self.label, counts, tuple(records)), None
+            return Manifest(Status.OK, self.sequence, self.schema.fingerprint, self.label, counts, tuple(records)), None
         except Exception as error:  # it is raised on every rank, from this one
             last = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{type(error).__name__}: {error} (in {last.name}, line {last.lineno})"
-            return Manifest(Status.ERROR, sequence, self.schema.fingerprint, self.label, message=message), error
+            return Manifest(Status.ERROR, self.sequence, self.schema.fingerprint, self.label, message=message), error
 
     def _describe_entry(self, entry: Entry) -> tuple[Record, list[Tensor]]:
         value = self.parts[entry.part].states[entry.spec.name]
@@ -142,16 +142,16 @@ class _Sync:
             record = Record(record.form, torch.uint8, (tensors[0].numel(),), tensors[0].device.type)
         return record, tensors
 
-    def _exchange(self, manifest: Manifest, sequence: int, size: int) -> tuple[list[Header], list[bytes]]:
+    def _exchange(self, manifest: Manifest, size: int) -> tuple[list[Header], list[bytes]]:
         """Send the packet and receive all packets; and the rest of the manifests, if one was larger than a packet."""
         body = encode_manifest(manifest)
         header = Header(
-            manifest.status, sequence, manifest.fingerprint, len(body), len(encode_schema(self.label, self.schema))
+            manifest.status, self.sequence, manifest.fingerprint, len(body), len(encode_schema(self.label, self.schema))
         )
         packet = self._fill_packet(encode_header(header), body, manifest, size)
         device = self.transport.wire_device(["cpu"])
         arrived = torch.empty(self.world_size * size, dtype=torch.uint8, device=device)
-        self.transport.all_gather(arrived, packet.to(device), timeout=self.route.timeout)
+        self.transport.all_gather(arrived, packet.to(device), timeout=self.route.timeout, what=self.route.what)
         self.arrived = arrived.cpu().view(self.world_size, size)
         headers = []
         for rank in range(self.world_size):
@@ -187,7 +187,7 @@ class _Sync:
         device = self.transport.wire_device(["cpu"])
         pieces = [torch.empty(size, dtype=torch.uint8, device=device) for size in sizes]
         pieces[self.rank].copy_(write_bytes(mine))
-        everyone = Route(self.transport, None, self.route.timeout, self.route.max_chunk_bytes)
+        everyone = replace(self.route, dst=None)
         gather_ragged_bytes(everyone, pieces, sizes)
         return [read_bytes(piece) for piece in pieces]
 
@@ -222,7 +222,7 @@ class _Sync:
         device = self.transport.wire_device([d for i in reduced.states for d in plan.devices[i]])
         totals = [self.sources[i][0].to(device=device, dtype=torch.int64).reshape(-1) for i in reduced.states]
         flat = torch.cat(totals)
-        self.transport.all_reduce_sum(flat, timeout=self.route.timeout)
+        self.transport.all_reduce_sum(flat, timeout=self.route.timeout, what=self.route.what)
         at = 0
         for index, shape, total in zip(reduced.states, reduced.shapes, totals, strict=True):
             values[index] = flat[at : at + total.numel()].view(shape)

@@ -24,12 +24,14 @@ class Route:
         transport: Over whom.
         dst: The rank that gets the result, or None for all.
         timeout: Seconds to wait for the other ranks.
+        what: What to call the sync in a message.
         max_chunk_bytes: Bound of the staging memory.
     """
 
     transport: Transport
     dst: int | None = None
     timeout: float | None = None
+    what: str = "a sync"
     max_chunk_bytes: int = MAX_CHUNK_BYTES
 
     @property
@@ -50,13 +52,14 @@ def gather_ragged_bytes(route: Route, pieces: Sequence[Tensor], sizes: Sequence[
     if sum(sizes) == 0:
         return
     if route.dst is not None:
-        route.transport.gather([p[:n] for p, n in zip(pieces, sizes, strict=True)], route.dst, timeout=route.timeout)
+        cut = [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
+        route.transport.gather(cut, route.dst, timeout=route.timeout, what=route.what)
     elif len(sizes) * max(sizes) <= 2 * sum(sizes):
         _gather_padded(route, pieces, sizes)
     else:
         for rank, size in enumerate(sizes):
             if size:
-                route.transport.broadcast(pieces[rank][:size], rank, timeout=route.timeout)
+                route.transport.broadcast(pieces[rank][:size], rank, timeout=route.timeout, what=route.what)
 
 
 def _gather_padded(route: Route, pieces: Sequence[Tensor], sizes: Sequence[int]) -> None:
@@ -72,7 +75,7 @@ def _gather_padded(route: Route, pieces: Sequence[Tensor], sizes: Sequence[int])
         width = stop - start
         mine = pieces[rank][start : min(stop, sizes[rank])]
         send[: mine.numel()].copy_(mine)
-        route.transport.all_gather(arrived[: width * world_size], send[:width], timeout=route.timeout)
+        route.transport.all_gather(arrived[: width * world_size], send[:width], timeout=route.timeout, what=route.what)
         for peer, size in enumerate(sizes):
             here = min(stop, size) - start
             if peer != rank and here > 0:

@@ -51,15 +51,15 @@ class Transport(Protocol):
         """Count one more sync of this group, and give its number. It does not communicate."""
         ...
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None) -> None:
+    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local`, of shape `(n,)` on every rank, into `out`, of shape `(world_size * n,)`."""
         ...
 
-    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None) -> None:
+    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Fill `buffer` with what rank `src` has in it."""
         ...
 
-    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None) -> None:
+    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Bring every rank's own piece to rank `dst`.
 
         Args:
@@ -67,9 +67,10 @@ class Transport(Protocol):
                 them filled; the others need only their own, the rest may be empty.
             dst: Rank that receives.
             timeout: Seconds to wait for the other ranks.
+            what: What to call this in a message.
         """
         ...
 
-    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None) -> None:
+    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace an `int64` buffer by its sum over ranks, the one reduction that does not depend on any order."""
         ...

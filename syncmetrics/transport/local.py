@@ -29,15 +29,15 @@ class LocalTransport:
         self._sequence += 1
         return self._sequence
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None) -> None:
+    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Copy `local` into `out`."""
         out.copy_(local)
 
-    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None) -> None:
+    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Leave `buffer` as it is."""
 
-    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None) -> None:
+    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Leave `pieces` as they are."""
 
-    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None) -> None:
+    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Leave `buffer` as it is."""

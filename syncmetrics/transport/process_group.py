@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
+import torch._C._distributed_c10d as _c10d
 import torch.distributed as dist
 from torch import Tensor
 
-from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
+from syncmetrics.errors import SyncError
+from syncmetrics.transport.patience import RollCall, Why, current_patience, wait_for
 
 __all__ = [
     "GroupRef",
@@ -24,8 +27,11 @@ __all__ = [
     "world_transport",
 ]
 
-_TIMED_OUT = ("timed out", "timeout")
-_LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "pair closure", "connection refused")
+#: What the words of a backend mean.
+_KINDS: dict[Why, tuple[str, ...]] = {
+    "lost": ("connection closed by peer", "connection reset by peer", "broken pipe", "pair closure", "refused"),
+    "timeout": ("timed out", "timeout"),
+}
 
 
 def has_process_group() -> bool:
@@ -40,12 +46,13 @@ class GroupRef:
     Attributes:
         ranks: Its global ranks, in group order.
         name: The name that torch gave to it.
-        group: The group itself, or None after unpickling, until it is looked up.
+        group: The group itself, held weakly: one that outlives `destroy_process_group` ends the process with SIGABRT.
+            None after unpickling.
     """
 
     ranks: tuple[int, ...]
     name: str
-    group: dist.ProcessGroup | None = None
+    group: weakref.ref[dist.ProcessGroup] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GroupRef:
         return self
@@ -59,8 +66,9 @@ class GroupRef:
         Raises:
             ValueError: This process has no such group.
         """
-        if self.group is not None:
-            return self.group
+        known = None if self.group is None else self.group()
+        if known is not None:
+            return known
         try:
             group: dist.ProcessGroup = torch._C._distributed_c10d._resolve_process_group(self.name)  # type: ignore[arg-type]
             if tuple(dist.get_process_group_ranks(group)) == self.ranks:
@@ -68,9 +76,8 @@ class GroupRef:
         except (RuntimeError, ValueError, AttributeError):
             pass
         raise ValueError(
-            f"`process_group` was pickled as group {self.name!r} of the global ranks {list(self.ranks)},"
-            " which this process does not"
-            " have; make the group here and set `metric.process_group = group`."
+            f"`process_group` is group {self.name!r} of the global ranks {list(self.ranks)}, which this process does not"
+            " have (any more); make the group here and set `metric.process_group = group`."
         )
 
 
@@ -100,7 +107,7 @@ def bind_process_group(process_group: Any) -> GroupRef:
     group = process_group if isinstance(process_group, dist.ProcessGroup) else _group_of_mesh(process_group)
     if dist.get_rank(group) < 0:
         raise ValueError("`process_group` must be a group that this rank is part of, but this rank is outside of it.")
-    return GroupRef(tuple(dist.get_process_group_ranks(group)), getattr(group, "group_name", ""), group)
+    return GroupRef(tuple(dist.get_process_group_ranks(group)), getattr(group, "group_name", ""), weakref.ref(group))
 
 
 def _group_of_mesh(given: Any) -> dist.ProcessGroup:
@@ -151,9 +158,16 @@ def _transport_over(group: dist.ProcessGroup) -> ProcessGroupTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """A group to communicate on, and the rank in the transport's group of each rank in it (None: the same)."""
+    """A group to communicate on.
+
+    Attributes:
+        group: The group.
+        softly: Whether a wait that runs out leaves the operation going.
+        ranks: The rank in the transport's group of each rank in this one; None if they are the same.
+    """
 
     group: dist.ProcessGroup
+    softly: bool
     ranks: tuple[int, ...] | None = None
 
 
@@ -172,6 +186,8 @@ class ProcessGroupTransport:
         self._backends = _backends(group)
         self._cpu_lane: _Lane | None = None
         self._sequence = 0
+        self._meetings = 0
+        self._roll_store: Any = None
 
     @property
     def rank(self) -> int:
@@ -211,24 +227,39 @@ class ProcessGroupTransport:
         self._sequence += 1
         return self._sequence
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None) -> None:
+    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""
         lane = self._lane(local)
         target = out if lane.ranks is None else torch.empty_like(out)
-        with self._named():
-            _wait([_all_gather_single(target, local, group=lane.group, async_op=True)], timeout)
+
+        def post(limit: timedelta | None) -> Sequence[Any]:
+            if limit is None:
+                return [_all_gather_single(target, local, group=lane.group, async_op=True)]
+            options = _c10d.AllgatherOptions()
+            options.timeout = limit
+            return [lane.group._allgather_base(target, local, options)]
+
+        self._run(lane, post, timeout, what)
         if lane.ranks is not None:
             rows, arrived = out.view(self._world_size, -1), target.view(self._world_size, -1)
             for index, rank in enumerate(lane.ranks):
                 rows[rank].copy_(arrived[index])
 
-    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None) -> None:
+    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Fill `buffer` with what rank `src` has in it."""
         lane = self._lane(buffer)
-        with self._named():
-            _wait([dist.broadcast(buffer, src=self._global_ranks[src], group=lane.group, async_op=True)], timeout)
 
-    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None) -> None:
+        def post(limit: timedelta | None) -> Sequence[Any]:
+            if limit is None:
+                return [dist.broadcast(buffer, src=self._global_ranks[src], group=lane.group, async_op=True)]
+            options = _c10d.BroadcastOptions()
+            options.timeout = limit
+            options.rootRank = src if lane.ranks is None else lane.ranks.index(src)
+            return [lane.group.broadcast([buffer], options)]
+
+        self._run(lane, post, timeout, what)
+
+    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Send every rank's own piece to rank `dst`, from rank to rank and straight into place."""
         lane = self._lane(pieces[self._rank])
         peers = [r for r in range(self._world_size) if r != dst] if self._rank == dst else [dst]
@@ -240,20 +271,63 @@ class ProcessGroupTransport:
             dist.P2POp(verb, buffer, self._global_ranks[r], lane.group)
             for (r, _), buffer in zip(routes, buffers, strict=True)
         ]
-        if not ops:
-            return
-        with self._named():
-            _wait(dist.batch_isend_irecv(ops), timeout)
+        self._run(lane, lambda limit: dist.batch_isend_irecv(ops) if ops else [], timeout, what)
         if self._rank == dst:
             for (_, piece), buffer in zip(routes, buffers, strict=True):
                 if buffer is not piece:
                     piece.copy_(buffer)
 
-    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None) -> None:
+    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace an `int64` buffer by its sum over ranks."""
         lane = self._lane(buffer)
-        with self._named():
-            _wait([dist.all_reduce(buffer, op=dist.ReduceOp.SUM, group=lane.group, async_op=True)], timeout)
+
+        def post(limit: timedelta | None) -> Sequence[Any]:
+            if limit is None:
+                return [dist.all_reduce(buffer, op=dist.ReduceOp.SUM, group=lane.group, async_op=True)]
+            options = _c10d.AllreduceOptions()
+            options.timeout = limit
+            options.reduceOp = dist.ReduceOp(dist.ReduceOp.SUM)
+            return [lane.group.allreduce([buffer], options)]
+
+        self._run(lane, post, timeout, what)
+
+    def _run(
+        self, lane: _Lane, post: Callable[[timedelta | None], Sequence[Any]], timeout: float | None, what: str
+    ) -> None:
+        """Start an operation, wait for it, and turn what the backend raises into the errors of this package.
+
+        The backend gets a limit beyond ours, if there is one: it would otherwise hold the process at its end for as
+        long as the group's timeout. A rank that comes late, but before that, still finds the group in order.
+        """
+        patience = current_patience()
+        if timeout is not None:
+            patience = replace(patience, timeout=timeout)
+        limit = None
+        if patience.timeout is not None:
+            limit = timedelta(seconds=patience.timeout + min(max(patience.timeout, 2.0), 30.0))
+        self._meetings += 1
+        roll = RollCall(self._open_store, str(self._meetings), self._rank, self._world_size, what)
+        start = time.monotonic()
+        try:
+            for work in post(limit):
+                if work is not None:
+                    wait_for(partial(_finished_within, work, lane.softly), roll, patience)
+        except RuntimeError as error:
+            text = str(error).lower()
+            if isinstance(error, SyncError):
+                raise
+            why = next((kind for kind, words in _KINDS.items() if any(word in text for word in words)), None)
+            if why is None:
+                raise
+            raise roll.conclude(why, time.monotonic() - start) from error
+
+    def _open_store(self) -> Any:
+        """Give the place where waiting ranks write their names."""
+        if self._roll_store is None:
+            group = self._group()
+            name = f"{getattr(group, 'group_name', '')}{self._global_ranks}"
+            self._roll_store = _c10d.PrefixStore(f"syncmetrics/{name}", dist.distributed_c10d._get_default_store())
+        return self._roll_store
 
     def _point_to_point(self, piece: Tensor) -> Tensor:
         """Give a buffer that can be sent from rank to rank: gloo does so from the CPU alone."""
@@ -266,7 +340,7 @@ class ProcessGroupTransport:
             group = self._group()
             if group is None:
                 raise SyncError("the process group of this metric has been destroyed.")
-            return _Lane(group)
+            return _Lane(group, self._backends[kind] == "gloo")
         assert kind == "cpu", f"no lane for {kind}: the buffer must lie where wire_device said"
         if self._cpu_lane is None:
             self._cpu_lane = self._make_cpu_lane()
@@ -277,22 +351,7 @@ class ProcessGroupTransport:
         ranks = sorted(self._global_ranks)
         group = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
         order = tuple(self._global_ranks.index(rank) for rank in ranks)
-        return _Lane(group, None if order == tuple(range(self._world_size)) else order)
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Turn what a backend raises into the errors of this package."""
-        try:
-            yield
-        except RuntimeError as error:
-            if isinstance(error, SyncError):
-                raise
-            text = str(error).lower()
-            if any(word in text for word in _LOST):
-                raise PeerLostError(f"a rank of the {self.name} is gone: {error}") from error
-            if any(word in text for word in _TIMED_OUT):
-                raise SyncTimeoutError(f"a rank of the {self.name} did not come in time: {error}") from error
-            raise
+        return _Lane(group, True, None if order == tuple(range(self._world_size)) else order)
 
 
 def _backends(group: dist.ProcessGroup) -> dict[str, str]:
@@ -313,10 +372,28 @@ def _current_device(kind: str) -> torch.device:
     return torch.device(kind, getattr(torch, kind).current_device()) if kind != "mps" else torch.device("mps")
 
 
-def _wait(works: Sequence[Any], timeout: float | None) -> None:
-    for work in works:
-        if work is not None:
-            work.wait() if timeout is None else work.wait(timedelta(seconds=timeout))
+def _finished_within(work: Any, softly: bool, seconds: float) -> bool:
+    """Wait for at most so long.
+
+    Gloo leaves an operation going when a wait runs out. NCCL takes that for the end of the communicator, and is only
+    asked.
+    """
+    if softly:
+        try:
+            work.wait(timedelta(seconds=seconds))
+        except RuntimeError:
+            if work.is_completed():
+                raise
+            return False
+        return True
+    deadline, pause = time.monotonic() + seconds, 1e-5
+    while not work.is_completed():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 1e-3)
+    work.wait()
+    return True
 
 
 _all_gather_single: Callable[..., Any] = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor

@@ -135,28 +135,28 @@ class ThreadsTransport:
         self._sequence += 1
         return self._sequence
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None) -> None:
+    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""
         pieces = self._world.meet(self._rank, local.clone(), timeout)
         if any(piece.shape != local.shape for piece in pieces):
             raise AssertionError(f"all_gather needs equal sizes, got {[piece.numel() for piece in pieces]}")
         torch.cat(pieces, out=out)
 
-    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None) -> None:
+    def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Copy the buffer of rank `src` into `buffer`."""
         pieces = self._world.meet(self._rank, buffer.clone() if self._rank == src else buffer.numel(), timeout)
         if any((p.numel() if isinstance(p, Tensor) else p) != buffer.numel() for p in pieces):
             raise AssertionError("broadcast needs equal sizes")
         buffer.copy_(pieces[src])
 
-    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None) -> None:
+    def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Copy every rank's own piece into the pieces of rank `dst`."""
         arrived = self._world.meet(self._rank, pieces[self._rank].clone(), timeout)
         if self._rank == dst:
             for mine, theirs in zip(pieces, arrived, strict=True):
                 mine.copy_(theirs)
 
-    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None) -> None:
+    def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace `buffer` by its sum over ranks."""
         buffer.copy_(torch.stack(self._world.meet(self._rank, buffer.clone(), timeout)).sum(0))
 
