@@ -172,7 +172,7 @@ class MetricCollection(nn.Module):
         """Give every state its default. It does not communicate."""
         self._own_groups()
         for node in self._nodes():
-            node.store.replace(fresh_states(node.specs, node.store.device), 0)
+            node.store.reset(fresh_states(node.specs, node.store.device))
         for metric in self.values():
             metric._forget()
         self._share_states()

@@ -172,7 +172,7 @@ class Metric(StatefulModule):
         """Give every state its default. It does not communicate."""
         self._leave_group()
         for node in self._nodes():
-            node.store.replace(fresh_states(node.specs, node.store.device), 0)
+            node.store.reset(fresh_states(node.specs, node.store.device))
         self._forget()
 
     def sync(self) -> None:

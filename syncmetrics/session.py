@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -43,7 +43,7 @@ class Node:
 
     def part(self, states: States, update_count: int) -> Part:
         """Give what this node brings to a sync."""
-        return Part(self.path, self.specs, states, update_count, self.store.device, self.merge)
+        return Part(self.path, self.specs, states, update_count, self.store.device, self.merge, self.store.fresh)
 
 
 def unique_nodes(nodes: Sequence[Node]) -> list[Node]:
@@ -59,6 +59,7 @@ def show_synced(nodes: Sequence[Node], route: Route, label: str) -> None:
     try:
         for node, result in zip(nodes, merged, strict=True):
             node.store.show(result.states, result.update_count, Mode.SYNCED)
+            node.store.fresh = False
     except BaseException:  # an interrupt between two of them
         put_back(nodes)
         raise
@@ -106,7 +107,9 @@ def stepping(nodes: Sequence[Node], merge: bool = True) -> Iterator[Callable[[Se
     merged_deltas: dict[int, Merged] = {}
 
     def sync_step(chosen: Sequence[Node], route: Route, label: str) -> None:
-        results = sync_parts([n.part(n.store.states, n.store.update_count) for n in chosen], route, label=label)
+        results = sync_parts(
+            [replace(n.part(n.store.states, n.store.update_count), fresh=True) for n in chosen], route, label=label
+        )
         assert results is not None, "a step is synced to every rank"
         for node, result in zip(chosen, results, strict=True):
             store = node.store

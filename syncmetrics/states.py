@@ -265,6 +265,7 @@ class Store:
         sharers: Number of metrics that hold this store.
         version: Counts changes of the local states, so that a value computed from them knows when it is out of date.
         device: Where the states lie.
+        fresh: Whether the states were reset since their last sync, or never synced.
     """
 
     states: States = field(default_factory=dict)
@@ -274,6 +275,7 @@ class Store:
     sharers: int = 1
     version: int = 0
     device: torch.device = field(default_factory=lambda: torch.empty(0).device)
+    fresh: bool = True
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
         """Show other states, and put the local ones aside."""
@@ -300,7 +302,12 @@ class Store:
         """Give an independent store with the same local content, for one of the metrics that share this one."""
         self.sharers -= 1
         states, update_count = self.local
-        return Store(own_copy(states), update_count, version=self.version, device=self.device)
+        return Store(own_copy(states), update_count, version=self.version, device=self.device, fresh=self.fresh)
+
+    def reset(self, states: States) -> None:
+        """Start over with these states."""
+        self.replace(states, 0)
+        self.fresh = True
 
     def move(self, device: torch.device) -> None:
         """Bring all states to another device."""

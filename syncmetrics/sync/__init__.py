@@ -5,7 +5,7 @@ The protocol of one sync, step by step:
 1. **Describe** (`manifest`). Snapshot the local states, references only, and write down what this rank holds: dtypes,
 shapes,
    lengths, update counts. If that fails, the manifest says so; nothing is raised yet.
-2. **Exchange** (`packet`, `engine`). One `all_gather` of a packet whose size follows from the world size alone. Small
+2. **Exchange** (`packet`, `exchange`). One `all_gather` of a packet whose size follows from the world size alone. Small
 states ride inside it.
    A manifest that is larger than a packet goes on in one more gather.
 3. **Check** (`check`). Every rank reads the same packets and comes to the same verdict: all go on, or all raise the
@@ -19,8 +19,10 @@ nor on the backend. 7. **Hand over**. The caller gets fresh states; the local on
 A world of one goes from 1 to 7.
 """
 
-from syncmetrics.sync.engine import Merged, sync_parts
+from syncmetrics.sync.engine import report_failure, shadow_sync, sync_parts
+from syncmetrics.sync.fold import Merged
+from syncmetrics.sync.history import note
 from syncmetrics.sync.manifest import Part
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
 
-__all__ = ["MAX_CHUNK_BYTES", "Merged", "Part", "Route", "sync_parts"]
+__all__ = ["MAX_CHUNK_BYTES", "Merged", "Part", "Route", "note", "report_failure", "shadow_sync", "sync_parts"]

@@ -8,36 +8,53 @@ from typing import TypeVar
 
 from syncmetrics.errors import PeerError, SchemaMismatchError, StateError
 from syncmetrics.reductions import promote
-from syncmetrics.sync.manifest import Entry, Form, Manifest, Record, Schema, Status
+from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, Status
 from syncmetrics.sync.packet import Header
 
-__all__ = ["check_headers", "check_manifests", "describe_difference", "encode_schema", "participants"]
+__all__ = [
+    "check_failures",
+    "check_manifests",
+    "describe_difference",
+    "encode_schema",
+    "mean_the_same",
+    "participants",
+]
 
 _Key = TypeVar("_Key", bound=Hashable)
 _SHOWN = 8
 
 
-def check_headers(headers: Sequence[Header]) -> bool:
-    """Say whether all ranks mean the same sync, as far as the headers tell."""
-    first = headers[0]
-    return all(h.sequence == first.sequence and h.fingerprint == first.fingerprint for h in headers[1:])
+def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest]) -> bool:
+    """Say whether all ranks that have not joined mean the same sync."""
+    keys = {
+        (h.sequence, h.fingerprint, m.label, m.fresh)
+        for h, m in zip(headers, manifests, strict=True)
+        if h.status is not Status.JOINED
+    }
+    return len(keys) <= 1
+
+
+def check_failures(manifests: Sequence[Manifest]) -> None:
+    """Check that every rank can take part.
+
+    Raises:
+        PeerError: A rank said that it cannot.
+    """
+    failures = {rank: m.message for rank, m in enumerate(manifests) if m.status is Status.ERROR}
+    failures = {rank: m.message for rank, m in enumerate(manifests) if m.status is Status.ERROR}
+    if failures:
+        # The ranks may differ in what they were about to sync; the text of the error must not.
+        label = next((m.label for m in manifests if m.status is Status.OK), manifests[0].label)
+        lines = "".join(f"\n  rank {rank}: {message}" for rank, message in failures.items())
+        raise PeerError(f"the sync of `{label}` failed on {len(failures)} of {len(manifests)} ranks:{lines}", failures)
 
 
 def check_manifests(label: str, schema: Schema, manifests: Sequence[Manifest]) -> None:
     """Check that the states of all ranks can be reduced.
 
     Raises:
-        PeerError: A rank said that it cannot take part.
-        SchemaMismatchError: Labels, forms, shapes or dtypes do not fit.
+        SchemaMismatchError: Forms, shapes or dtypes do not fit.
     """
-    failures = {rank: m.message for rank, m in enumerate(manifests) if m.status is Status.ERROR}
-    label = manifests[0].label  # the ranks may differ in it, the text of the error must not
-    if failures:
-        lines = "".join(f"\n  rank {rank}: {message}" for rank, message in failures.items())
-        raise PeerError(f"the sync of `{label}` failed on {len(failures)} of {len(manifests)} ranks:{lines}", failures)
-    labels = _ranks_by([m.label for m in manifests])
-    if len(labels) > 1:
-        raise SchemaMismatchError(f"the ranks sync different things: {_spread(labels, lambda name: f'`{name}`')}.")
     for index, entry in enumerate(schema.entries):
         counts = [m.update_counts[entry.part] for m in manifests]
         _check_entry(label, entry, [m.records[index] for m in manifests], counts)
@@ -56,12 +73,10 @@ def _check_entry(label: str, entry: Entry, records: Sequence[Record], counts: Se
             Form.NOTHING: "nothing",
         }
         raise SchemaMismatchError(f"{where} holds different kinds of data: {_spread(forms, lambda form: names[form])}.")
-    if entry.merged_by is not None:
-        return
     ranks = participants(entry, records, counts)
     shapes = _ranks_by([records[r].shape if r in ranks else None for r in range(len(records))])
     shapes.pop(None, None)
-    if kinds == {Form.DENSE} and len(shapes) > 1:
+    if kinds == {Form.DENSE} and len(shapes) > 1 and entry.merged_by is None:
         raise SchemaMismatchError(
             f"{where} has different shapes, which {entry.spec.reduction.name!r} cannot reduce: {_spread(shapes, str)}."
             " Make them equal (num_classes, say); tensors of different shapes go into a list state."
@@ -76,9 +91,9 @@ def _check_entry(label: str, entry: Entry, records: Sequence[Record], counts: Se
                 f"{where} has rows of different trailing shapes: {_spread(tails, str)}."
                 " Pad them in `update`, or declare a list with dist_reduce_fx=None."
             )
-    if kinds <= {Form.DENSE, Form.ROWS}:
+    if kinds == {Form.ROWS} or (kinds == {Form.DENSE} and entry.merged_by is None):
         try:
-            promote([records[r].dtype for r in ranks] or [records[0].dtype])
+            promote([records[r].dtype for r in ranks])
         except StateError as error:
             dtypes = _ranks_by([r.dtype for r in records])
             raise SchemaMismatchError(
@@ -93,68 +108,100 @@ def participants(entry: Entry, records: Sequence[Record], counts: Sequence[int])
     whose shape is not that of the touched ones is a default that was going to be replaced.
     """
     ranks = range(len(records))
-    if records and any(r.form is Form.ROWS for r in records):
+    if any(r.form is Form.ROWS for r in records):
         filled = [r for r in ranks if records[r].form is Form.ROWS and records[r].shape[0] > 0]
         return tuple(filled or [r for r in ranks if records[r].form is Form.ROWS][:1])
-    if all(r.form is Form.DENSE for r in records) and entry.spec.reduction.name in ("sum", "mean", "min", "max"):
-        touched = {records[r].shape for r in ranks if counts[r] > 0}
-        return tuple(r for r in ranks if counts[r] > 0 or not touched or records[r].shape in touched)
+    if any(r.form is Form.DENSE for r in records):
+        dense = [r for r in ranks if records[r].form is Form.DENSE]
+        touched = {records[r].shape for r in dense if counts[r] > 0}
+        if touched and entry.spec.reduction.name in ("sum", "mean", "min", "max"):
+            dense = [r for r in dense if counts[r] > 0 or records[r].shape in touched]
+        return tuple(dense)
     return tuple(ranks)
 
 
-def encode_schema(label: str, schema: Schema) -> bytes:
-    """Encode what is sent in a second exchange when the headers differ."""
-    return json.dumps([label, [entry.declared for entry in schema.entries]], separators=(",", ":")).encode("ascii")
+def encode_schema(label: str, schema: Schema, parts: Sequence[Part], notes: Sequence[str]) -> bytes:
+    """Encode what is sent in a second exchange when the ranks mean different syncs.
+
+    Args:
+        label: What this rank syncs.
+        schema: Its schema.
+        parts: Its parts.
+        notes: What it did before in this group.
+    """
+    stale = [part.path for part in parts if not part.fresh]
+    declared = [entry.declared for entry in schema.entries]
+    return json.dumps([label, declared, stale, list(notes)], separators=(",", ":")).encode("ascii")
 
 
-def describe_difference(headers: Sequence[Header], schemas: Sequence[bytes]) -> SchemaMismatchError:
+def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> SchemaMismatchError:
     """Make the error that says how the syncs of the ranks differ.
 
     Args:
         headers: Of every rank.
-        schemas: What `encode_schema` gave on every rank.
+        texts: What `encode_schema` gave on every rank; nothing for a rank that has joined.
     """
-    decoded = [json.loads(data.decode("ascii")) for data in schemas]
-    labels = [str(label) for label, _ in decoded]
-    declared: list[dict[str, tuple[str, str]]] = [{path: (kind, fx) for path, kind, fx in rows} for _, rows in decoded]
+    said = {rank: json.loads(text.decode("ascii")) for rank, text in enumerate(texts) if text}
     lines: list[str] = []
-    by_label = _ranks_by(labels)
-    if len(by_label) > 1:
-        lines.append(f"they sync {_spread(by_label, lambda name: f'`{name}`')}")
-    by_sequence = _ranks_by([h.sequence for h in headers])
-    if len(by_sequence) > 1:
+    labels = _group({rank: str(body[0]) for rank, body in said.items()})
+    if len(labels) > 1:
+        lines.append(f"they sync {_spread(labels, lambda name: f'`{name}`')}")
+    sequences = _group({rank: headers[rank].sequence for rank in said})
+    if len(sequences) > 1:
         lines.append(
-            f"they are at {_spread(by_sequence, lambda n: f'sync number {n}')}: some rank left one out, or did one more"
+            f"they are at {_spread(sequences, lambda n: f'sync number {n}')}: some rank left one out, or did one more"
         )
-    lines.extend(_schema_lines(declared))
+    lines.extend(_schema_lines({rank: {path: (kind, fx) for path, kind, fx in body[1]} for rank, body in said.items()}))
+    if not lines:
+        lines.extend(_epoch_lines({rank: frozenset(body[2]) for rank, body in said.items()}))
+    for notes, ranks in _group({rank: tuple(body[3]) for rank, body in said.items()}).items():
+        before = ", then ".join(notes) if notes else "nothing"
+        lines.append(f"before this, {_ranks(ranks)} did: {before}")
     text = "".join(f"\n  {line}" for line in lines)
-    return SchemaMismatchError(f"the ranks disagree on the sync of `{labels[0]}`:{text}")
+    return SchemaMismatchError(f"the ranks disagree on the sync of `{next(iter(labels))}`:{text}")
 
 
-def _schema_lines(declared: Sequence[Mapping[str, tuple[str, str]]]) -> list[str]:
+def _epoch_lines(stale: Mapping[int, frozenset[str]]) -> list[str]:
+    """Say which ranks have reset a metric since their last sync of it, and which have not."""
     lines = []
-    paths = sorted(set().union(*declared))
-    for path in paths:
-        found = _ranks_by([rows.get(path) for rows in declared])
+    for path in sorted(set().union(*stale.values())):
+        was_reset = _group({rank: path not in paths for rank, paths in stale.items()})
+        if len(was_reset) > 1:
+            name = f"`{path}`" if path else "it"
+            lines.append(
+                f"{name} was reset since its last sync on {_ranks(was_reset[True])}, but not on"
+                f" {_ranks(was_reset[False])}:"
+                " these ranks are in different epochs"
+            )
+    return lines
+
+
+def _schema_lines(declared: Mapping[int, Mapping[str, tuple[str, str]]]) -> list[str]:
+    lines = []
+    for path in sorted(set().union(*declared.values())):
+        found = _group({rank: rows.get(path) for rank, rows in declared.items()})
         if len(found) == 1:
             continue
         if None in found:
-            having = [rank for ranks_of in (found[k] for k in found if k is not None) for rank in ranks_of]
-            lines.append(f"state `{path}` exists on {_ranks(sorted(having))} only")
+            having = sorted(rank for row, ranks in found.items() if row is not None for rank in ranks)
+            lines.append(f"state `{path}` exists on {_ranks(having)} only")
         else:
-            lines.append(
-                f"state `{path}` is {_spread(found, lambda row: f'a {row[0]} reduced with {row[1]!r}' if row else '')}"
-            )
+            kinds = _spread(found, lambda row: f"a {row[0]} reduced with {row[1]!r}" if row else "")
+            lines.append(f"state `{path}` is {kinds}")
     if len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more states differ"]
     return lines
 
 
-def _ranks_by(keys: Sequence[_Key]) -> dict[_Key, list[int]]:
+def _group(keys: Mapping[int, _Key]) -> dict[_Key, list[int]]:
     groups: dict[_Key, list[int]] = {}
-    for rank, key in enumerate(keys):
+    for rank, key in keys.items():
         groups.setdefault(key, []).append(rank)
     return groups
+
+
+def _ranks_by(keys: Sequence[_Key]) -> dict[_Key, list[int]]:
+    return _group(dict(enumerate(keys)))
 
 
 def _spread(groups: Mapping[_Key, Sequence[int]], show: Callable[[_Key], str]) -> str:

@@ -4,16 +4,83 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
 from syncmetrics.reductions import cat_rows
 from syncmetrics.states import State, States, own_copy
-from syncmetrics.sync.manifest import Entry, Part
+from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema
+from syncmetrics.sync.packet import decode_bundle, from_bytes
+from syncmetrics.sync.plan import SyncPlan
+from syncmetrics.sync.transfer import Values
 
-__all__ = ["fold_state", "fold_whole"]
+__all__ = ["Merged", "fold", "fold_state"]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The states of all ranks as one.
+
+    Attributes:
+        states: Fresh states; editing them reaches no local state.
+        update_count: Number of updates of all ranks together.
+    """
+
+    states: States
+    update_count: int
+
+
+def fold(
+    parts: Sequence[Part],
+    schema: Schema,
+    plan: SyncPlan,
+    manifests: Sequence[Manifest],
+    values: Values,
+    packets: Tensor,
+) -> list[Merged]:
+    """Reduce all states over ranks.
+
+    Args:
+        parts: What this rank brought, sorted by path.
+        schema: Which states take part.
+        plan: How each becomes one.
+        manifests: What each rank holds.
+        values: What the transfer gave.
+        packets: The buffer that small values are views of, and that no result may be a view of.
+
+    Returns:
+        One result for each part.
+
+    Raises:
+        StateError: A result cannot be held.
+    """
+    counts = [[m.update_counts[part] for m in manifests] for part in range(len(parts))]
+    folded: list[States] = [{} for _ in parts]
+    apart: list[list[States]] = [[{} for _ in manifests] for _ in parts]
+    for entry, state, found in zip(schema.entries, plan.states, values, strict=True):
+        part, name = parts[entry.part], entry.spec.name
+        records = [m.records[state.index] for m in manifests]
+        if entry.merged_by is not None:
+            for rank in range(len(records)):
+                value = _cut(entry, records, rank, found, packets)
+                apart[entry.part][rank][name] = _deliver(value, part.device, packets)
+            continue
+        if isinstance(found, Tensor):
+            result: State = [found] if entry.spec.is_list else found.to(state.dtype)
+        else:
+            taking_part = [_decode(entry, records[r], found[r], packets) for r in state.ranks]
+            result = fold_state(entry, taking_part, [counts[entry.part][r] for r in state.ranks])
+        folded[entry.part][name] = _deliver(result, part.device, packets)
+    results = []
+    for index, part in enumerate(parts):
+        if part.merge is not None:
+            folded[index] = _fold_whole(part, apart[index], counts[index])
+        results.append(Merged({name: folded[index][name] for name in part.specs}, sum(counts[index])))
+    return results
 
 
 def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> State:
@@ -41,8 +108,41 @@ def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> 
         raise StateError(f"state `{entry.path}`: {error}") from None
 
 
-def fold_whole(part: Part, per_rank: Sequence[States], counts: Sequence[int]) -> States:
+def _fold_whole(part: Part, per_rank: Sequence[States], counts: Sequence[int]) -> States:
     """Fold whole states with the metric's own `merge_states`, leaving out the ranks that have no updates."""
     assert part.merge is not None
     touched = [states for states, count in zip(per_rank, counts, strict=True) if count > 0]
     return functools.reduce(part.merge, touched) if touched else own_copy(part.states)
+
+
+def _cut(entry: Entry, records: Sequence[Record], rank: int, found: list[Tensor] | Tensor, packets: Tensor) -> State:
+    """Give one rank's value, cut out of the rows of all ranks if these already stand together."""
+    if isinstance(found, list):
+        return _decode(entry, records[rank], found[rank], packets)
+    rows = [record.shape[0] if record.form is Form.ROWS else 0 for record in records]
+    start = sum(rows[:rank])
+    value = found[start : start + rows[rank]]
+    return [value] if entry.spec.is_list else value
+
+
+def _decode(entry: Entry, record: Record, data: Tensor, packets: Tensor) -> State:
+    if record.form is Form.NOTHING:
+        return []
+    if record.form in (Form.BUNDLE, Form.PLAIN):
+        return decode_bundle(record.form, data.clone() if _shares_memory(data, packets) else data)
+    value = from_bytes(data, record.dtype, record.shape)
+    return [value] if record.form is Form.ROWS and entry.spec.is_list and entry.merged_by is not None else value
+
+
+def _deliver(value: Any, device: torch.device, packets: Tensor) -> Any:
+    """Bring a result to its device, and out of the buffer that it came in."""
+    if isinstance(value, list):
+        return [_deliver(item, device, packets) if isinstance(item, Tensor) else item for item in value]
+    if not isinstance(value, Tensor):
+        return value  # a custom reduction may give anything
+    moved = value.to(device)
+    return moved.clone() if _shares_memory(moved, packets) else moved
+
+
+def _shares_memory(tensor: Tensor, packets: Tensor) -> bool:
+    return tensor.untyped_storage().data_ptr() == packets.untyped_storage().data_ptr()

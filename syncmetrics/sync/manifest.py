@@ -33,6 +33,8 @@ class Part:
         update_count: Number of updates in them.
         device: Where the result is wanted.
         merge: The metric's own `merge_states`, if it has one: then whole states are folded with it.
+        fresh: Whether it was reset since its last sync, or never synced. Ranks that differ in this are in different
+            epochs.
     """
 
     path: str
@@ -41,6 +43,7 @@ class Part:
     update_count: int
     device: torch.device
     merge: Callable[[States, States], States] | None = None
+    fresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Status(enum.IntEnum):
 
     OK = 0
     ERROR = 1
+    JOINED = 2  #: this rank has no more steps: it takes part in the transfers, and brings nothing
 
 
 class Form(enum.Enum):
@@ -138,6 +142,7 @@ class Manifest:
         label: What the rank is syncing: a metric's or a collection's name.
         update_counts: Of each part, in the order of the sorted paths.
         records: Of each entry of the schema.
+        fresh: Of each part, in the order of the sorted paths.
         message: Why it cannot take part.
     """
 
@@ -147,6 +152,7 @@ class Manifest:
     label: str
     update_counts: tuple[int, ...] = ()
     records: tuple[Record, ...] = ()
+    fresh: tuple[bool, ...] = ()
     message: str = ""
 
 

@@ -2,7 +2,7 @@
 
 A packet is what one rank sends in the one exchange of a sync::
 
-    header (48 bytes) | manifest (JSON) | padding to 16 | payload: the states that fit, each aligned to 16 | zeros
+    header (40 bytes) | manifest (JSON) | padding to 16 | payload: the states that fit, each aligned to 16 | zeros
 
 Which states lie inside follows from the manifest and the packet's size alone, so a receiver needs no table of contents.
 """
@@ -47,7 +47,7 @@ PROTOCOL_VERSION = 1
 ALIGNMENT = 16
 
 _MAGIC = b"syncmet\x00"
-_HEADER = struct.Struct("<8sHHIqqIIq")
+_HEADER = struct.Struct("<8sHHIqqq")
 HEADER_BYTES = _HEADER.size
 _BUNDLE = struct.Struct("<q")
 _DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
@@ -77,14 +77,12 @@ class Header:
         sequence: Which sync of the group it takes this for.
         fingerprint: Of its schema.
         manifest_bytes: Size of the manifest; it goes on in another gather if it is larger than the packet.
-        schema_bytes: Size of the schema's text, which is sent only when the fingerprints differ.
     """
 
     status: Status
     sequence: int
     fingerprint: int
     manifest_bytes: int
-    schema_bytes: int
 
 
 def encode_header(header: Header) -> bytes:
@@ -97,8 +95,6 @@ def encode_header(header: Header) -> bytes:
         header.sequence,
         header.fingerprint,
         header.manifest_bytes,
-        header.schema_bytes,
-        0,
     )
 
 
@@ -110,7 +106,7 @@ def decode_header(data: bytes) -> Header:
     """
     if len(data) < HEADER_BYTES:
         raise PacketError(f"a packet has {len(data)} bytes, fewer than its header of {HEADER_BYTES}.")
-    magic, version, status, _, sequence, fingerprint, manifest_bytes, schema_bytes, _ = _HEADER.unpack_from(data)
+    magic, version, status, _, sequence, fingerprint, manifest_bytes = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise PacketError("these bytes are not a packet: another collective was met, or another program.")
     if version != PROTOCOL_VERSION:
@@ -118,9 +114,11 @@ def decode_header(data: bytes) -> Header:
             f"the packet has protocol version {version}, this process {PROTOCOL_VERSION}: install one"
             " version everywhere."
         )
-    if status not in (Status.OK, Status.ERROR):
+    if status not in set(Status):
         raise PacketError(f"the packet has the unknown status {status}.")
-    return Header(Status(status), sequence, fingerprint, manifest_bytes, schema_bytes)
+    if manifest_bytes < 0:
+        raise PacketError(f"the packet's manifest has {manifest_bytes} bytes.")
+    return Header(Status(status), sequence, fingerprint, manifest_bytes)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -132,7 +130,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
             [r.form.value] if r.form is Form.NOTHING else [r.form.value, _NAMES[r.dtype], r.device, *r.shape]
             for r in manifest.records
         ]
-        body = [manifest.label, manifest.update_counts, records]
+        body = [manifest.label, manifest.update_counts, records, [int(fresh) for fresh in manifest.fresh]]
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
@@ -147,10 +145,12 @@ def decode_manifest(header: Header, data: bytes) -> Manifest:
         label = body[0]
         if not isinstance(body, list) or not isinstance(label, str):
             raise ValueError("no label")
+        if header.status is Status.JOINED:
+            return Manifest(Status.JOINED, header.sequence, header.fingerprint, label)
         if header.status is Status.ERROR:
             _, message = body
             return Manifest(Status.ERROR, header.sequence, header.fingerprint, label, message=str(message))
-        _, counts, records = body
+        _, counts, records, fresh = body
         return Manifest(
             Status.OK,
             header.sequence,
@@ -158,6 +158,7 @@ def decode_manifest(header: Header, data: bytes) -> Manifest:
             label,
             tuple(_natural(count) for count in counts),
             tuple(_decode_record(record) for record in records),
+            tuple(bool(_natural(flag)) for flag in fresh),
         )
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise PacketError(f"a manifest cannot be decoded: {error}") from error

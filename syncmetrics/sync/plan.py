@@ -146,13 +146,17 @@ def plan_sync(schema: Schema, manifests: Sequence[Manifest], manifest_bytes: Seq
 def _plan_state(index: int, entry: Entry, manifests: Sequence[Manifest], offsets: tuple[int | None, ...]) -> StatePlan:
     records = [m.records[index] for m in manifests]
     ranks = participants(entry, records, [m.update_counts[entry.part] for m in manifests])
-    voting = [records[r].dtype for r in ranks if records[r].form in (Form.DENSE, Form.ROWS)]
-    dtype = promote(voting) if voting and entry.merged_by is None else records[0].dtype
+    forms = (Form.ROWS,) if entry.merged_by is not None else (Form.DENSE, Form.ROWS)
+    voting = [records[r].dtype for r in ranks if records[r].form in forms]
+    dtype = promote(voting) if voting else records[0].dtype
     return StatePlan(index, offsets, ranks, dtype)
 
 
 def _sums_natively(entry: Entry, state: StatePlan, records: Sequence[Record]) -> bool:
-    """Say whether the backend's sum keeps the promise: integers, of which every rank has all."""
+    """Say whether the backend's sum keeps the promise: integers, of which every rank has all.
+
+    A rank that has joined has none, and knows no reduction: the rest of the plan must not depend on either.
+    """
     return (
         entry.merged_by is None
         and entry.spec.reduction.name == "sum"

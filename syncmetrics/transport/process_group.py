@@ -76,7 +76,8 @@ class GroupRef:
         except (RuntimeError, ValueError, AttributeError):
             pass
         raise ValueError(
-            f"`process_group` is group {self.name!r} of the global ranks {list(self.ranks)}, which this process does not"
+            f"`process_group` is group {self.name!r} of the global ranks {list(self.ranks)}, which this"
+            " process does not"
             " have (any more); make the group here and set `metric.process_group = group`."
         )
 
