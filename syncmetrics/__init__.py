@@ -11,10 +11,13 @@ from syncmetrics.errors import (
     SyncmetricsError,
     SyncTimeoutError,
 )
+from syncmetrics.faults import share_errors
 from syncmetrics.helpers import gather_ragged, sync_and_compute, sync_states, synced
+from syncmetrics.joining import join
 from syncmetrics.metric import Metric
 from syncmetrics.states import dim_zero_cat
 from syncmetrics.transport import WORLD
+from syncmetrics.transport.patience import set_sync_timeout
 from syncmetrics.wrappers import ClasswiseWrapper
 
 __version__ = "0.1.0"
@@ -35,6 +38,9 @@ __all__ = [
     "__version__",
     "dim_zero_cat",
     "gather_ragged",
+    "join",
+    "set_sync_timeout",
+    "share_errors",
     "sync_and_compute",
     "sync_states",
     "synced",

@@ -16,6 +16,7 @@ from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
 from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.states import Mode, Store, fresh_states, spec_key
+from syncmetrics.sync import note
 from syncmetrics.transport import Transport
 
 __all__ = ["MetricCollection"]
@@ -146,7 +147,7 @@ class MetricCollection(nn.Module):
             for group in groups:
                 self._update_group(group, args, kwargs)
             for members in self._by_route([name for name in self._members if self[name].dist_sync_on_step]):
-                sync_step(self._nodes(members), self[members[0]]._route(), self._label)
+                sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
             values = {name: self[name].compute() for name in self._members}
             for name, value in values.items():
                 self[name]._forward_cache = value
@@ -330,6 +331,12 @@ class MetricCollection(nn.Module):
         if any(node.store.mode is not Mode.LOCAL for node in self._nodes()):
             raise StateError("the collection, or a metric of it, is synced already; call unsync() first.")
 
+    def _note_cached(self) -> None:
+        for metric in self.values():
+            if metric.sync_on_compute and metric._store.mode is Mode.LOCAL:
+                note(metric._route().transport, f"cached values of `{self._label}`, without a sync")
+                return
+
     @contextmanager
     def _synced(self, names: Sequence[str]) -> Iterator[None]:
         with ExitStack() as stack:
@@ -341,6 +348,8 @@ class MetricCollection(nn.Module):
     def _shown(self) -> Iterator[None]:
         """Show what `compute` is to see, unless every value is still good or someone shows it already."""
         stale = [name for name in self._members if not self[name]._is_cached()]
+        if not stale:
+            self._note_cached()
         if not stale or any(node.store.mode is not Mode.LOCAL for node in self._nodes()):
             yield
             return

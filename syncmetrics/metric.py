@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -26,8 +27,8 @@ from syncmetrics.states import (
     merge_over_time,
     own_copy,
 )
-from syncmetrics.sync import Merged, Route
-from syncmetrics.transport import WORLD, BoundGroup, bind_group, resolve_transport
+from syncmetrics.sync import Merged, Route, note
+from syncmetrics.transport import WORLD, BoundGroup, Transport, bind_group, resolve_transport
 
 __all__ = ["Metric"]
 
@@ -67,6 +68,8 @@ class Metric(StatefulModule):
     higher_is_better: bool | None = None
     is_differentiable: bool | None = None
     full_state_update: bool | None = None
+
+    _step_transport: Transport | None = None
 
     def __init__(
         self,
@@ -162,7 +165,7 @@ class Metric(StatefulModule):
         with stepping(nodes, merge=mergeable) as sync_step:
             self.update(*args, **kwargs)
             if self.dist_sync_on_step:
-                sync_step(nodes, self._route(), self._label)
+                sync_step(nodes, self._step_route(), self._label)
             self._forward_cache = self.compute()
         if not mergeable:
             self.update(*args, **kwargs)
@@ -254,6 +257,10 @@ class Metric(StatefulModule):
     def _route(self) -> Route:
         return Route(resolve_transport(self._group), timeout=self.sync_timeout)
 
+    def _step_route(self) -> Route:
+        route = self._route()
+        return route if self._step_transport is None else replace(route, transport=self._step_transport)
+
     def _refuse_synced(self, verb: str) -> None:
         if self._store.mode is Mode.SYNCED:
             raise StateError(
@@ -321,6 +328,8 @@ class Metric(StatefulModule):
         nodes = self._nodes()
         key = self._cache_key(nodes)
         if self._cache is not None and self._cache[0] == key:
+            if self.sync_on_compute and self._store.mode is Mode.LOCAL:
+                note(resolve_transport(self._group), f"a cached value of `{self._label}`, without a sync")
             return self._cache[1]
         with self._shown(nodes):
             value = self._call_compute(function)

@@ -23,6 +23,18 @@ from syncmetrics.sync.engine import report_failure, shadow_sync, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.history import note
 from syncmetrics.sync.manifest import Part
+from syncmetrics.sync.pending import leave_pending, settle
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
 
-__all__ = ["MAX_CHUNK_BYTES", "Merged", "Part", "Route", "note", "report_failure", "shadow_sync", "sync_parts"]
+__all__ = [
+    "MAX_CHUNK_BYTES",
+    "Merged",
+    "Part",
+    "Route",
+    "leave_pending",
+    "note",
+    "report_failure",
+    "settle",
+    "shadow_sync",
+    "sync_parts",
+]

@@ -27,8 +27,11 @@ from syncmetrics.sync.fold import Merged, fold
 from syncmetrics.sync.history import note, notes
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, Status, describe_state, schema_of
 from syncmetrics.sync.packet import encode_bundle
+from syncmetrics.sync.pending import settle
 from syncmetrics.sync.plan import plan_sync
 from syncmetrics.sync.transfer import Route, transfer
+
+_REPORTED = "_reported_by_syncmetrics"
 
 __all__ = ["report_failure", "shadow_sync", "sync_parts"]
 
@@ -89,8 +92,9 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
         route: Over whom.
         label: What failed.
     """
-    if route.transport.world_size == 1:
+    if route.transport.world_size == 1 or getattr(error, _REPORTED, False):
         return
+    setattr(error, _REPORTED, True)  # it may pass through several blocks that report: the others hear it once
     route, sequence = _enter(route, label)
     manifest = Manifest(Status.ERROR, sequence, 0, label, message=_message_of(error))
     exchange(route, pack(manifest, [], route.transport.world_size))
@@ -131,6 +135,7 @@ def shadow_sync(route: Route) -> bool:
 
 
 def _enter(route: Route, label: str) -> tuple[Route, int]:
+    settle(route.transport)
     sequence = route.transport.next_sequence()
     return replace(route, what=f"sync {sequence} of `{label}`"), sequence
 

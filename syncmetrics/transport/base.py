@@ -51,6 +51,13 @@ class Transport(Protocol):
         """Count one more sync of this group, and give its number. It does not communicate."""
         ...
 
+    def twin(self) -> Transport:
+        """Give a transport over the same ranks whose operations do not interleave with those of this one.
+
+        Collective the first time: every rank of the group must call this. Later it gives the same one again.
+        """
+        ...
+
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local`, of shape `(n,)` on every rank, into `out`, of shape `(world_size * n,)`."""
         ...

@@ -29,6 +29,10 @@ class LocalTransport:
         self._sequence += 1
         return self._sequence
 
+    def twin(self) -> LocalTransport:
+        """Give another world of one."""
+        return LocalTransport()
+
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Copy `local` into `out`."""
         out.copy_(local)

@@ -186,9 +186,13 @@ class ProcessGroupTransport:
         self._world_size = len(self._global_ranks)
         self._backends = _backends(group)
         self._cpu_lane: _Lane | None = None
+        self._twin: ProcessGroupTransport | None = None
         self._sequence = 0
         self._meetings = 0
         self._roll_store: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ProcessGroupTransport:
+        return self
 
     @property
     def rank(self) -> int:
@@ -227,6 +231,14 @@ class ProcessGroupTransport:
         """Count one more sync of this group."""
         self._sequence += 1
         return self._sequence
+
+    def twin(self) -> ProcessGroupTransport:
+        """Give a transport over a CPU group of the same ranks. Collective the first time."""
+        if self._twin is None:
+            ranks = sorted(self._global_ranks)
+            group = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
+            self._twin = ProcessGroupTransport(group)
+        return self._twin
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""

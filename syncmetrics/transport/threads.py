@@ -46,6 +46,15 @@ class ThreadsWorld:
         self._result: list[Any] = []
         self._broken: tuple[str, tuple[int, ...]] | None = None
         self._condition = threading.Condition()
+        self._twin: ThreadsWorld | None = None
+
+    def twin(self) -> ThreadsWorld:
+        """Give the other world of the same ranks; each of them gets the same one."""
+        with self._condition:
+            if self._twin is None:
+                self._twin = ThreadsWorld(self.world_size, self.timeout)
+                self._twin._gone = set(self._gone)
+            return self._twin
 
     def meet(self, rank: int, value: Any, timeout: float | None) -> list[Any]:
         """Wait for all ranks, and give what each of them brought, in rank order.
@@ -84,6 +93,9 @@ class ThreadsWorld:
             self._gone.add(rank)
             if self._here:
                 self._break("lost")
+            twin = self._twin
+        if twin is not None:
+            twin.leave(rank)
 
     def _break(self, why: str) -> None:
         missing = self._gone if why == "lost" else set(range(self.world_size)) - self._here
@@ -107,6 +119,7 @@ class ThreadsTransport:
         self._world = world
         self._rank = rank
         self._sequence = 0
+        self._twin: ThreadsTransport | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ThreadsTransport:
         return self
@@ -134,6 +147,12 @@ class ThreadsTransport:
         """Count one more sync of this rank."""
         self._sequence += 1
         return self._sequence
+
+    def twin(self) -> ThreadsTransport:
+        """Give a transport over another world of the same ranks."""
+        if self._twin is None:
+            self._twin = ThreadsTransport(self._world.twin(), self._rank)
+        return self._twin
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""
