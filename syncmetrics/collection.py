@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,8 @@ from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
 from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
-from syncmetrics.states import Mode, Store, fresh_states, spec_key
+from syncmetrics.sharing import share_states, take_apart
+from syncmetrics.states import Mode, fresh_states
 from syncmetrics.sync import note
 from syncmetrics.transport import Transport
 
@@ -75,7 +75,7 @@ class MetricCollection(nn.Module):
                 shown = name if name is not None else type(metric).__name__
                 self._add(shown, metric)
         check_unique({base: member.output_names(self[base]) for base, member in self._members.items()})
-        self._share_states()
+        share_states(self.values())
 
     # -- as a mapping
 
@@ -176,7 +176,7 @@ class MetricCollection(nn.Module):
             node.store.reset(fresh_states(node.specs, node.store.device))
         for metric in self.values():
             metric._forget()
-        self._share_states()
+        share_states(self.values())
 
     def sync(self) -> None:
         """Show the states of all ranks from now on. Collective: every rank of the group must call this."""
@@ -248,22 +248,6 @@ class MetricCollection(nn.Module):
             )
             self._add(full, collection[base], affixed)
 
-    def _share_states(self) -> None:
-        """Let metrics that accumulate the same hold one store, if nothing was accumulated yet."""
-        leaders: dict[Any, Store] = {}
-        for metric in self.values():
-            core = metric._core
-            if core.compute_group is None or core._store.update_count > 0 or core._store.mode is not Mode.LOCAL:
-                continue
-            policy = (core._group, core.sync_on_compute, core.dist_sync_on_step, core.sync_timeout, core._store.device)
-            methods = (inspect.unwrap(type(core).update), type(core).merge_states)
-            key = (core.compute_group, methods, spec_key(core._specs.values()), *map(_hashable, policy))
-            leader = leaders.setdefault(key, core._store)
-            if core._store is not leader:
-                core._store.sharers -= 1
-                core._store = leader
-                leader.sharers += 1
-
     # -- inside
 
     @property
@@ -286,7 +270,7 @@ class MetricCollection(nn.Module):
         for group in groups:
             store = self[group[0]]._store
             if store.sharers > len(group) and store.mode is Mode.LOCAL:
-                _take_apart([self[name] for name in group])
+                take_apart([self[name] for name in group])
         return groups
 
     def _nodes(self, names: Sequence[str] | None = None) -> list[Node]:
@@ -381,21 +365,3 @@ def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]
                 f"a collection holds syncmetrics.Metric and MetricCollection, but was given a {type(metric).__name__}."
             )
         yield None, metric
-
-
-def _hashable(value: Any) -> Any:
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value
-
-
-def _take_apart(metrics: Sequence[Metric]) -> None:
-    """Give these metrics a store of their own, apart from others that were sharing theirs."""
-    cores = [metric._core for metric in metrics]
-    store = cores[0]._store.fork()
-    store.sharers = len(cores)
-    cores[0]._store.sharers -= len(cores) - 1
-    for core in cores:
-        core._store = store
