@@ -34,6 +34,7 @@ def save(
         destination[prefix + _COUNT] = torch.tensor(update_count)
 
 
+@torch.no_grad()
 def load(
     state_dict: Mapping[str, Any],
     prefix: str,
@@ -57,7 +58,8 @@ def load(
     states: States = {}
     for name in found:
         try:
-            states[name] = _decode(state_dict[prefix + name], specs[name], device)
+            with torch.inference_mode(False):
+                states[name] = _decode(state_dict[prefix + name], specs[name], device)
         except (PacketError, TypeError) as error:
             error_msgs.append(f"state `{prefix}{name}` cannot be loaded: {error}")
     if not states:

@@ -102,7 +102,10 @@ class MetricCollection(nn.Module):
         return metric
 
     def __contains__(self, name: object) -> bool:
-        return name in self._members
+        try:
+            return isinstance(name, str) and self[name] is not None
+        except KeyError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -127,6 +130,7 @@ class MetricCollection(nn.Module):
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update every metric with one batch. Keyword arguments go to the metrics whose `update` takes them."""
         self._check_keywords(kwargs)
+        self._refuse_updates()
         for group in self._own_groups():
             self._update_group(group, args, kwargs)
 
@@ -136,6 +140,7 @@ class MetricCollection(nn.Module):
         Collective if a metric has `dist_sync_on_step=True`: one sync for all that have it.
         """
         self._check_keywords(kwargs)
+        self._refuse_updates()
         groups = self._own_groups()
         nodes = self._nodes()
         once = {name: self._merges(name) for name in self._members}
@@ -180,9 +185,13 @@ class MetricCollection(nn.Module):
 
     def sync(self) -> None:
         """Show the states of all ranks from now on. Collective: every rank of the group must call this."""
-        self._refuse_synced()
-        for members in self._by_route(list(self._members)):
-            show_synced(self._nodes(members), self[members[0]]._route(), self._label)
+        self._refuse_synced("call unsync() first")
+        try:
+            for members in self._by_route(list(self._members)):
+                show_synced(self._nodes(members), self[members[0]]._route(), self._label)
+        except BaseException:
+            put_back(self._nodes())
+            raise
 
     def unsync(self) -> None:
         """Show the local states again. It does not communicate."""
@@ -194,7 +203,7 @@ class MetricCollection(nn.Module):
     @contextmanager
     def sync_context(self) -> Iterator[None]:
         """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
-        self._refuse_synced()
+        self._refuse_synced("call unsync() first")
         with self._synced(list(self._members)):
             yield
 
@@ -311,15 +320,20 @@ class MetricCollection(nn.Module):
         if unknown:
             raise TypeError(f"no metric of this collection takes the keyword argument(s) {unknown} in `update`.")
 
-    def _refuse_synced(self) -> None:
-        if any(node.store.mode is not Mode.LOCAL for node in self._nodes()):
-            raise StateError("the collection, or a metric of it, is synced already; call unsync() first.")
+    def _refuse_synced(self, advice: str) -> None:
+        if any(node.store.mode is Mode.SYNCED for node in self._nodes()):
+            raise StateError(f"`{self._label}`, or a metric of it, is synced already; {advice}.")
 
     def _note_cached(self) -> None:
         for metric in self.values():
             if metric.sync_on_compute and metric._store.mode is Mode.LOCAL:
                 note(metric._route().transport, f"cached values of `{self._label}`, without a sync")
                 return
+
+    def _refuse_updates(self) -> None:
+        """Refuse an update of states that are not those of this process, before the first metric has had it."""
+        for metric in self.values():
+            metric._refuse_synced("update")
 
     @contextmanager
     def _synced(self, names: Sequence[str]) -> Iterator[None]:

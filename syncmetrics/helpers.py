@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,8 +17,19 @@ from syncmetrics.reductions import ReduceFx
 from syncmetrics.session import Node, unique_nodes
 from syncmetrics.session import synced as show_all
 from syncmetrics.states import State, States, StateSpec, check_value, declare_state
-from syncmetrics.sync import Part, Route, sync_parts
+from syncmetrics.sync import Part, Route, report_failure, sync_parts
 from syncmetrics.transport import WORLD, Transport, resolve_transport
+
+
+class _Own(enum.Enum):
+    OWN = "own"
+
+    def __repr__(self) -> str:
+        return "each metric's own"
+
+
+#: Each metric's own group. None would not do: torch hands it to ranks that are outside of a group.
+OWN = _Own.OWN
 
 __all__ = ["gather_ragged", "sync_and_compute", "sync_states", "synced"]
 
@@ -55,7 +67,12 @@ def sync_states(
         raise StateError(f"`reductions` must name the states {sorted(states)}, but names {sorted(reductions)} instead.")
     transport = resolve_transport(process_group)
     _check_dst(dst, transport)
-    specs = {name: _spec_of(name, value, reductions[name]) for name, value in states.items()}
+    route = Route(transport, dst, timeout)
+    try:
+        specs = {name: _spec_of(name, value, reductions[name]) for name, value in states.items()}
+    except StateError as error:  # it may lie in the values of this rank alone
+        report_failure(error, route, label="sync_states")
+        raise
     device = next(
         (
             x.device
@@ -66,7 +83,7 @@ def sync_states(
         None,
     )
     part = Part("", specs, dict(states), update_count, device or torch.device("cpu"))
-    merged = sync_parts([part], Route(transport, dst, timeout), label="sync_states")
+    merged = sync_parts([part], route, label="sync_states")
     return {} if merged is None else merged[0].states
 
 
@@ -109,14 +126,17 @@ def gather_ragged(
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"`tensor` must be a torch.Tensor, but is a {type(tensor).__name__} instead.")
+    transport = resolve_transport(process_group)
+    _check_dst(dst, transport)
+    route = Route(transport, dst, timeout)
     try:
         check_value(tensor)
     except TypeError as error:
-        raise TypeError(f"`tensor` {error}") from None
-    transport = resolve_transport(process_group)
-    _check_dst(dst, transport)
+        wrong = TypeError(f"`tensor` {error}")
+        report_failure(wrong, route, label="gather_ragged")
+        raise wrong from None
     part = Part("", {"tensor": declare_state("tensor", [], None)}, {"tensor": [tensor]}, 1, tensor.device)
-    merged = sync_parts([part], Route(transport, dst, timeout), label="gather_ragged")
+    merged = sync_parts([part], route, label="gather_ragged")
     if merged is None:
         return []
     gathered = merged[0].states["tensor"]
@@ -125,7 +145,7 @@ def gather_ragged(
 
 
 @contextmanager
-def synced(*metrics: Any, process_group: Any = None, timeout: float | None = None) -> Iterator[None]:
+def synced(*metrics: Any, process_group: Any = OWN, timeout: float | None = None) -> Iterator[None]:
     """Show the states of all ranks in any number of metrics, by one sync.
 
     Inside the `with` block every `compute()` gives the value of all ranks and costs no communication. Afterwards the
@@ -145,7 +165,7 @@ def synced(*metrics: Any, process_group: Any = None, timeout: float | None = Non
     """
     found = dict(_walk("", list(metrics)))
     for path, metric in found.items():
-        if any(node.store.aside is not None for node in metric._nodes()):
+        if any(node.store.aside for node in metric._nodes()):
             raise StateError(f"`{path}` is synced already; call unsync() first.")
     with ExitStack() as stack:
         for route, nodes in _by_route(found, process_group, timeout):
@@ -153,7 +173,7 @@ def synced(*metrics: Any, process_group: Any = None, timeout: float | None = Non
         yield
 
 
-def sync_and_compute(metrics: Any, *, process_group: Any = None, timeout: float | None = None) -> Any:
+def sync_and_compute(metrics: Any, *, process_group: Any = OWN, timeout: float | None = None) -> Any:
     """Give the values of all metrics, by one sync.
 
     Collective: every rank of the group must call this.
@@ -175,7 +195,8 @@ def _values(metrics: Any) -> Any:
         return metrics.compute()
     if isinstance(metrics, Mapping):
         return {key: _values(metric) for key, metric in metrics.items()}
-    return type(metrics)(_values(metric) for metric in metrics)
+    values = [_values(metric) for metric in metrics]
+    return type(metrics)(*values) if hasattr(metrics, "_fields") else type(metrics)(values)
 
 
 def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Metric]]:
@@ -201,7 +222,7 @@ def _by_route(
     routes: list[tuple[Route, list[Node]]] = []
     for path in sorted(metrics):
         own = metrics[path]._route()
-        transport = own.transport if process_group is None else resolve_transport(process_group)
+        transport = own.transport if process_group is OWN else resolve_transport(process_group)
         route = Route(transport, timeout=own.timeout if timeout is None else timeout)
         nodes = metrics[path]._nodes(path)
         for other, members in routes:

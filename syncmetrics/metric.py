@@ -28,7 +28,7 @@ from syncmetrics.states import (
     own_copy,
 )
 from syncmetrics.sync import Merged, Route, note
-from syncmetrics.transport import WORLD, BoundGroup, Transport, bind_group, resolve_transport
+from syncmetrics.transport import WORLD, BoundGroup, Transport, bind_group, resolve_transport, unbind_group
 
 __all__ = ["Metric"]
 
@@ -91,7 +91,7 @@ class Metric(StatefulModule):
         for name, wrap in (("update", _wrap_update), ("compute", _wrap_compute)):
             function = inspect.getattr_static(cls, name)
             own = inspect.isfunction(function) and function is not getattr(Metric, name)
-            if own and not hasattr(function, "_wrapped_by_metric"):
+            if own and raw_function(function) is function:
                 setattr(cls, name, wrap(function))
 
     # -- what the user writes
@@ -126,13 +126,14 @@ class Metric(StatefulModule):
     # -- what a metric is
 
     @property
-    def process_group(self) -> BoundGroup:
+    def process_group(self) -> Any:
         """Over which ranks the metric is synced."""
-        return self._group
+        return unbind_group(self._group)
 
     @process_group.setter
     def process_group(self, process_group: Any) -> None:
         self._group = bind_group(process_group)
+        self._forget()
 
     @property
     def compute_group(self) -> Hashable | None:
@@ -184,9 +185,7 @@ class Metric(StatefulModule):
         Raises:
             StateError: They are shown already.
         """
-        if self._store.mode is not Mode.LOCAL:
-            raise StateError(f"`{self._label}` is synced already; call unsync() first.")
-        show_synced(self._nodes(), self._route(), self._label)
+        show_synced(self._local_nodes(), self._route(), self._label)
 
     def unsync(self) -> None:
         """Show the local states again. It does not communicate.
@@ -200,9 +199,7 @@ class Metric(StatefulModule):
 
     def sync_context(self) -> AbstractContextManager[None]:
         """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
-        if self._store.mode is not Mode.LOCAL:
-            raise StateError(f"`{self._label}` is synced already; call unsync() first.")
-        return synced(self._nodes(), self._route(), self._label)
+        return synced(self._local_nodes(), self._route(), self._label)
 
     def merge_state(self, other: Metric | States) -> None:
         """Add what another metric of the same class has accumulated. It does not communicate.
@@ -254,6 +251,12 @@ class Metric(StatefulModule):
                 nodes.append(Node(where, module._store, module._specs, module._merge))
         return unique_nodes(nodes)
 
+    def _local_nodes(self) -> list[Node]:
+        nodes = self._nodes()
+        if any(node.store.mode is not Mode.LOCAL for node in nodes):
+            raise StateError(f"`{self._label}`, or a metric inside, is synced already; call unsync() first.")
+        return nodes
+
     def _route(self) -> Route:
         return Route(resolve_transport(self._group), timeout=self.sync_timeout)
 
@@ -283,17 +286,22 @@ class Metric(StatefulModule):
                     module._move(device)
 
     def _update(self, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Run the user's `update`, and check what it did to the lists."""
+        """Run the user's `update`, and check what it did to the lists. If it fails, it leaves as little as it can."""
         if self._core is not self:
             function(self, *args, **kwargs)  # the metric inside keeps the books
             return
         store = self._store
         store.version += 1
-        before = [(name, store.states[name], len(store.states[name])) for name in self._list_names]
-        with torch.inference_mode(False), torch.no_grad():
-            function(self, *args, **kwargs)
-        if before:
-            self._check_lists(store, before)
+        states = dict(store.states)
+        lengths = [(name, states[name], len(states[name])) for name in self._list_names]
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                function(self, *args, **kwargs)
+            if lengths:
+                self._check_lists(store, lengths)
+        except BaseException:
+            _roll_back(store, states, lengths)
+            raise
         store.update_count += 1
 
     def _update_shared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -301,7 +309,7 @@ class Metric(StatefulModule):
         self._refuse_synced("update")
         if self._store.update_count == 0:
             self._adopt_device(args, kwargs)
-        self._update(inspect.unwrap(type(self).update), args, kwargs)
+        self._update(raw_function(type(self).update), args, kwargs)
 
     def _check_lists(self, store: Store, before: list[tuple[str, State, int]]) -> None:
         for name, old, length in before:
@@ -312,10 +320,6 @@ class Metric(StatefulModule):
             try:
                 check_value(value, start)
             except TypeError as error:
-                for other, rows, count in before:
-                    if isinstance(rows, list):
-                        del rows[count:]
-                        store.states[other] = rows
                 raise TypeError(f"`{self._label}`: state `{name}` {error}") from None
             for index in range(start, len(value)):
                 if isinstance(value[index], Tensor) and value[index].requires_grad:
@@ -333,7 +337,7 @@ class Metric(StatefulModule):
             return self._cache[1]
         with self._shown(nodes):
             value = self._call_compute(function)
-        self._cache = (key, value)
+        self._cache = (self._cache_key(nodes), value)  # `compute` may have changed what it saw
         return value
 
     def _cache_key(self, nodes: list[Node]) -> tuple[Any, ...]:
@@ -361,6 +365,14 @@ class Metric(StatefulModule):
             return function(self)
 
 
+def _roll_back(store: Store, states: States, lengths: list[tuple[str, State, int]]) -> None:
+    """Undo what an `update` that failed had done: all but edits of a tensor in place, of which there is no copy."""
+    for _, rows, length in lengths:
+        if isinstance(rows, list):
+            del rows[length:]
+    store.states = states
+
+
 def _wrap_update(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def update(self: Metric, *args: Any, **kwargs: Any) -> None:
@@ -370,7 +382,7 @@ def _wrap_update(function: Callable[..., None]) -> Callable[..., None]:
         self._prepare_update("update", args, kwargs)
         self._update(function, args, kwargs)
 
-    update._wrapped_by_metric = True  # type: ignore[attr-defined]
+    update._wraps = (update, function)  # type: ignore[attr-defined]
     return update
 
 
@@ -381,5 +393,11 @@ def _wrap_compute(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return function(self)
         return self._compute(function)
 
-    compute._wrapped_by_metric = True  # type: ignore[attr-defined]
+    compute._wraps = (compute, function)  # type: ignore[attr-defined]
     return compute
+
+
+def raw_function(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the user's own `update` or `compute` inside of ours; decorators of the user's stay on."""
+    wrapper, function = getattr(method, "_wraps", (None, method))
+    return function if wrapper is method else method  # functools.wraps copies the mark to what is around

@@ -16,6 +16,7 @@ from syncmetrics.errors import PacketError
 __all__ = ["check_plain", "decode_plain", "encode_plain"]
 
 _SCALARS = (str, int, float, bool, type(None))
+_JSON_BITS = 1024  # Python refuses to write much longer integers in decimal
 _MAX_DEPTH = 100  # far below Python's recursion limit, so that a value which was accepted can always be encoded
 
 
@@ -65,7 +66,7 @@ def decode_plain(data: bytes) -> list[Any]:
         if not isinstance(tagged, list):
             raise ValueError("not a list")
         return [_untag(item) for item in tagged]
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise PacketError(f"plain data cannot be decoded: {error}") from error
 
 
@@ -79,6 +80,10 @@ def _tag(value: Any) -> Any:
         return {"d": [[_tag(key), _tag(item)] for key, item in value.items()]}
     if kind is bytes:
         return {"b": base64.b64encode(value).decode("ascii")}
+    if kind is int and value.bit_length() > _JSON_BITS:
+        return {"i": hex(value)}
+    if kind is str and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return {"s": [ord(letter) for letter in value]}  # JSON would join two surrogates to one letter
     return value
 
 
@@ -93,5 +98,9 @@ def _untag(value: Any) -> Any:
             return {_untag(key): _untag(item) for key, item in body}
         if tag == "b":
             return base64.b64decode(body, validate=True)
+        if tag == "i":
+            return int(body, 16)
+        if tag == "s":
+            return "".join(map(chr, body))
         raise ValueError(f"unknown tag {tag!r}")
     return value

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from syncmetrics.errors import StateError
 
-__all__ = ["ReduceFx", "Reduction", "cat_rows", "promote", "resolve_reduction", "wide_dtype"]
+__all__ = ["ReduceFx", "Reduction", "cat_rows", "finish_sum", "promote", "resolve_reduction", "wide_dtype"]
 
 ReduceFx: TypeAlias = Literal["sum", "mean", "min", "max", "cat"] | Callable[[Any], Any] | None
 
@@ -185,8 +185,17 @@ def _sum_over_ranks(values: Sequence[Tensor], counts: Sequence[int], offset: Ten
     total = values[0].to(wide)
     for value in values[1:]:
         total = total + value.to(wide)
+    return finish_sum(total, len(values), offset, dtype)
+
+
+def finish_sum(total: Tensor, count: int, offset: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Give a sum of `count` values, made in a wide dtype, as the state's own: its default counted once.
+
+    Raises:
+        StateError: That dtype cannot hold it.
+    """
     if offset is not None:
-        total = total - offset.to(device=total.device, dtype=wide) * (len(values) - 1)
+        total = total - offset.to(device=total.device, dtype=total.dtype) * (count - 1)
     return _narrow(total, dtype)
 
 

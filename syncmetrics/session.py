@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from syncmetrics.errors import SyncError
 from syncmetrics.states import Mode, States, StateSpec, Store, fresh_states, grow, merge_delta, own_copy
 from syncmetrics.sync import Merged, Part, Route, sync_parts
 
@@ -54,7 +55,14 @@ def unique_nodes(nodes: Sequence[Node]) -> list[Node]:
 
 def show_synced(nodes: Sequence[Node], route: Route, label: str) -> None:
     """Merge the states of all ranks and show them. Collective: every rank of the group must call this."""
-    merged = sync_parts([node.part(*node.store.local) for node in nodes], route, label=label)
+    try:
+        merged = sync_parts([node.part(*node.store.local) for node in nodes], route, label=label)
+    except SyncError:  # no rank is past it
+        raise
+    except Exception:  # the states were exchanged: this rank alone, or all of them, could not reduce them
+        for node in nodes:
+            node.store.fresh = False
+        raise
     assert merged is not None, "a session is shown on every rank"
     try:
         for node, result in zip(nodes, merged, strict=True):
@@ -137,7 +145,7 @@ def absorb(nodes: Sequence[Node], deltas: Sequence[Merged]) -> None:
             store = node.store
             if node.merge is None:
                 states = grow(node.specs, store.states, delta.states, states)
-            store.replace(states, store.update_count + delta.update_count)
+            store.grow(states, store.update_count + delta.update_count)
 
 
 def _merge(node: Node, delta: Merged) -> States:

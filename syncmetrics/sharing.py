@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from syncmetrics.metric import Metric
+from syncmetrics.metric import Metric, raw_function
 from syncmetrics.states import Mode, Store, spec_key
 
 __all__ = ["share_states", "take_apart"]
@@ -28,7 +27,7 @@ def share_states(metrics: Iterable[Metric]) -> None:
 
 def _sharing_key(metric: Metric) -> tuple[Any, ...]:
     """Give what two metrics must have in common: the code, the declarations, the settings, and with whom they sync."""
-    code = (inspect.unwrap(type(metric).update), type(metric).merge_states)
+    code = (raw_function(type(metric).update), type(metric).merge_states)
     policy = (metric.sync_on_compute, metric.dist_sync_on_step, metric.sync_timeout, metric._store.device)
     return (metric.compute_group, code, spec_key(metric._specs.values()), _hashable(metric._group), policy)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from syncmetrics import checkpoint
 from syncmetrics.errors import StateError
 from syncmetrics.reductions import ReduceFx
-from syncmetrics.states import State, States, StateSpec, Store, declare_state, fresh_states
+from syncmetrics.states import State, States, StateSpec, Store, declare_state, fresh_states, own_tensor
 
 __all__ = ["StatefulModule"]
 
@@ -55,6 +55,8 @@ class StatefulModule(nn.Module):
         """
         if "_specs" not in self.__dict__:
             raise StateError(f"`{type(self).__name__}`: call super().__init__() before add_state({name!r}, ...).")
+        if not name.isidentifier():
+            raise StateError(f"`{self._label}`: `name` must be a Python identifier, but is {name!r} instead.")
         if name in self._specs:
             raise StateError(f"`{self._label}`: state `{name}` is declared twice.")
         if hasattr(type(self), name) or name in self.__dict__ or name in self._modules:
@@ -82,7 +84,7 @@ class StatefulModule(nn.Module):
             super().__setattr__(name, value)
             return
         if isinstance(value, Tensor):
-            value = value.detach() if value.requires_grad else value
+            value = own_tensor(value)
         elif not isinstance(value, list):
             raise TypeError(
                 f"`{self._label}`: state `{name}` must be a tensor or a list, but is a {type(value).__name__} instead;"

@@ -33,6 +33,7 @@ __all__ = [
     "merge_delta",
     "merge_over_time",
     "own_copy",
+    "own_tensor",
     "spec_key",
 ]
 
@@ -70,8 +71,6 @@ def declare_state(name: str, default: State, dist_reduce_fx: ReduceFx = None, pe
     Raises:
         StateError: The declaration cannot work; the text says what to write instead.
     """
-    if not name.isidentifier():
-        raise StateError(f"`name` of a state must be a Python identifier, but is {name!r} instead.")
     reduction = resolve_reduction(dist_reduce_fx)
     if isinstance(default, list):
         if default:
@@ -159,9 +158,21 @@ def _to(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, torch.float32 if narrow else tensor.dtype)
 
 
+def own_tensor(value: Tensor) -> Tensor:
+    """Give a tensor that can be a state: without a graph, and one that may be edited outside of inference mode."""
+    if value.requires_grad:
+        value = value.detach()
+    if value.is_inference():
+        with torch.inference_mode(False), torch.no_grad():
+            return value.clone()
+    return value
+
+
+@torch.no_grad()
 def own_copy(states: States) -> States:
     """Copy tensors and lists, so that editing the copy does not reach the original. Elements of lists are shared."""
-    return {name: value.clone() if isinstance(value, Tensor) else list(value) for name, value in states.items()}
+    with torch.inference_mode(False):
+        return {name: value.clone() if isinstance(value, Tensor) else list(value) for name, value in states.items()}
 
 
 def merge_over_time(specs: Mapping[str, StateSpec], a: States, b: States, counts: tuple[int, int]) -> States:
@@ -187,8 +198,13 @@ def merge_over_time(specs: Mapping[str, StateSpec], a: States, b: States, counts
                     f"state `{name}` is a tensor with dist_reduce_fx=None, of which two cannot become one;"
                     " override `merge_states(a, b)`."
                 )
-            if 0 in counts and left.shape != right.shape:
+            if 0 in counts:  # no update has touched a default: there is nothing of it to merge
                 merged[name] = left if counts[1] == 0 else right
+            elif spec.reduction.same_shape and left.shape != right.shape:
+                raise StateError(
+                    f"state `{name}` has the shapes {tuple(left.shape)} and {tuple(right.shape)}, which"
+                    f" {spec.reduction.name!r} cannot merge; their settings (num_classes, say) must be equal."
+                )
             else:
                 merged[name] = spec.reduction.over_time(left, right, counts, spec.offset)
         else:
@@ -261,9 +277,9 @@ class Store:
         states: What the metric shows at the moment.
         update_count: Number of updates in `states`.
         mode: Whose states these are.
-        aside: The local states and their count, while others are shown.
+        aside: What is put aside while these are shown: the local states at the bottom, steps within steps above.
         sharers: Number of metrics that hold this store.
-        version: Counts changes of the local states, so that a value computed from them knows when it is out of date.
+        version: Counts changes, so that a value computed from the states knows when it is out of date.
         device: Where the states lie.
         fresh: Whether the states were reset since their last sync, or never synced.
     """
@@ -271,32 +287,43 @@ class Store:
     states: States = field(default_factory=dict)
     update_count: int = 0
     mode: Mode = Mode.LOCAL
-    aside: tuple[States, int] | None = None
+    aside: list[tuple[States, int, Mode]] = field(default_factory=list)
     sharers: int = 1
     version: int = 0
     device: torch.device = field(default_factory=lambda: torch.empty(0).device)
     fresh: bool = True
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
-        """Show other states, and put the local ones aside."""
-        assert self.aside is None, "only local states are put aside"
-        self.aside = (self.states, self.update_count)
+        """Show other states, and put the present ones aside."""
+        self.aside.append((self.states, self.update_count, self.mode))
         self.states, self.update_count, self.mode = states, update_count, mode
 
     def put_back(self) -> None:
-        """Show the local states again. It does nothing if they are shown already, as after a reset."""
-        if self.aside is not None:
-            (self.states, self.update_count), self.aside, self.mode = self.aside, None, Mode.LOCAL
+        """Show again what was put aside last. It does nothing if nothing was, as after a reset."""
+        if self.aside:
+            self.states, self.update_count, self.mode = self.aside[-1]
+            self.aside.pop()
+
+    def grow(self, states: States, update_count: int) -> None:
+        """Take over states that what is shown was merged into."""
+        self.states, self.update_count = states, update_count
+        self.version += 1
 
     def replace(self, states: States, update_count: int) -> None:
         """Give the store new local states, whatever it shows."""
-        self.states, self.update_count, self.aside, self.mode = states, update_count, None, Mode.LOCAL
-        self.version += 1
+        self.aside.clear()
+        self.mode = Mode.LOCAL
+        self.grow(states, update_count)
+
+    def reset(self, states: States) -> None:
+        """Start over with these states."""
+        self.replace(states, 0)
+        self.fresh = True
 
     @property
     def local(self) -> tuple[States, int]:
         """The local states and their number of updates, whatever is shown."""
-        return self.aside if self.aside is not None else (self.states, self.update_count)
+        return self.aside[0][:2] if self.aside else (self.states, self.update_count)
 
     def fork(self) -> Store:
         """Give an independent store with the same local content, for one of the metrics that share this one."""
@@ -304,26 +331,22 @@ class Store:
         states, update_count = self.local
         return Store(own_copy(states), update_count, version=self.version, device=self.device, fresh=self.fresh)
 
-    def reset(self, states: States) -> None:
-        """Start over with these states."""
-        self.replace(states, 0)
-        self.fresh = True
-
     def move(self, device: torch.device) -> None:
         """Bring all states to another device."""
         self.states = _moved(self.states, device)
-        if self.aside is not None:
-            self.aside = (_moved(self.aside[0], device), self.aside[1])
+        self.aside = [(_moved(states, device), count, mode) for states, count, mode in self.aside]
         self.device = device
 
 
+@torch.no_grad()
 def _moved(states: States, device: torch.device) -> States:
-    return {
-        name: _to(value, device)
-        if isinstance(value, Tensor)
-        else [_to(item, device) if isinstance(item, Tensor) else item for item in value]
-        for name, value in states.items()
-    }
+    with torch.inference_mode(False):
+        return {
+            name: _to(value, device)
+            if isinstance(value, Tensor)
+            else [_to(item, device) if isinstance(item, Tensor) else item for item in value]
+            for name, value in states.items()
+        }
 
 
 def spec_key(specs: Iterable[StateSpec]) -> tuple[tuple[Any, ...], ...]:

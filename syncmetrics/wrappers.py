@@ -36,7 +36,7 @@ class ClasswiseWrapper(Metric):
         super().__init__(
             dist_sync_on_step=metric.dist_sync_on_step,
             sync_on_compute=metric.sync_on_compute,
-            process_group=metric.process_group,
+            process_group=metric._group,
             sync_timeout=metric.sync_timeout,
         )
         self.metric = metric
@@ -70,6 +70,10 @@ class ClasswiseWrapper(Metric):
                 f" {given}; construct it with average=None."
             )
         return dict(zip(self._names, values.unbind(0), strict=True))
+
+    def persistent(self, mode: bool = False) -> None:
+        """Say for all states of the metric inside whether they go into `state_dict`."""
+        self.metric.persistent(mode)
 
     @property
     def _core(self) -> Metric:

@@ -1,4 +1,4 @@
-"""Small metrics as people write them, and how to compare states bit by bit. It imports neither pytest nor hypothesis."""
+"""Small metrics as people write them, and how to compare states bit by bit. Neither pytest nor hypothesis is needed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from torch import Tensor
 
 from syncmetrics import Metric, dim_zero_cat
 
-DTYPES = tuple(
-    getattr(torch, name)
-    for name in (
-        "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex32 complex64"
-        " complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
-    ).split()
-    if hasattr(torch, name)
-)
+_NAMES = """
+bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex32 complex64 complex128
+float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu
+"""
+DTYPES: tuple[torch.dtype, ...] = tuple(getattr(torch, name) for name in _NAMES.split() if hasattr(torch, name))
 
 with warnings.catch_warnings():  # torch says once that complex32 is experimental
     warnings.simplefilter("ignore")

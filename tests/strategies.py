@@ -57,10 +57,14 @@ def records(draw: Any) -> Record:
 def manifests(draw: Any) -> Manifest:
     numbers = st.integers(0, (1 << 62) - 1)
     sequence, fingerprint, label = draw(numbers), draw(numbers), draw(TEXT)
-    if draw(st.booleans()):
-        return Manifest(Status.ERROR, sequence, fingerprint, label, message=draw(TEXT))
+    status = draw(st.sampled_from(Status))
+    if status is Status.JOINED:
+        return Manifest(status, sequence, fingerprint, label)
+    if status is Status.ERROR:
+        return Manifest(status, sequence, fingerprint, label, message=draw(TEXT))
     counts = draw(st.lists(numbers, max_size=5).map(tuple))
-    return Manifest(Status.OK, sequence, fingerprint, label, counts, tuple(draw(st.lists(records(), max_size=8))))
+    fresh = tuple(draw(st.booleans()) for _ in counts)
+    return Manifest(status, sequence, fingerprint, label, counts, tuple(draw(st.lists(records(), max_size=8))), fresh)
 
 
 def noise(dtype: torch.dtype, shape: tuple[int, ...], seed: int) -> Tensor:

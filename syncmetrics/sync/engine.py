@@ -161,7 +161,7 @@ def _describe(
 def _describe_entry(parts: Sequence[Part], entry: Entry) -> tuple[Record, list[Tensor]]:
     value = parts[entry.part].states[entry.spec.name]
     try:
-        record, tensors = describe_state(entry.spec, value)
+        record, tensors = describe_state(entry.spec, value, apart=entry.merged_by is not None)
         if record.form in (Form.BUNDLE, Form.PLAIN):
             assert isinstance(value, list)
             tensors = [encode_bundle(tensors or value)]

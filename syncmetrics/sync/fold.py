@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
-from syncmetrics.reductions import cat_rows
+from syncmetrics.reductions import cat_rows, finish_sum
 from syncmetrics.states import State, States, own_copy
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema
 from syncmetrics.sync.packet import decode_bundle, from_bytes
@@ -65,14 +65,14 @@ def fold(
         part, name = parts[entry.part], entry.spec.name
         records = [m.records[state.index] for m in manifests]
         if entry.merged_by is not None:
-            for rank in range(len(records)):
-                value = _cut(entry, records, rank, found, packets)
-                apart[entry.part][rank][name] = _deliver(value, part.device, packets)
+            assert isinstance(found, list), "what a metric merges itself comes apart"
+            for rank, (record, data) in enumerate(zip(records, found, strict=True)):
+                apart[entry.part][rank][name] = _deliver(_decode(record, data, packets), part.device, packets)
             continue
         if isinstance(found, Tensor):
-            result: State = [found] if entry.spec.is_list else found.to(state.dtype)
+            result: State = _finish(entry, found, len(state.ranks), state.dtype)
         else:
-            taking_part = [_decode(entry, records[r], found[r], packets) for r in state.ranks]
+            taking_part = [_decode(records[r], found[r], packets) for r in state.ranks]
             result = fold_state(entry, taking_part, [counts[entry.part][r] for r in state.ranks])
         folded[entry.part][name] = _deliver(result, part.device, packets)
     results = []
@@ -108,6 +108,16 @@ def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> 
         raise StateError(f"state `{entry.path}`: {error}") from None
 
 
+def _finish(entry: Entry, found: Tensor, count: int, dtype: torch.dtype) -> State:
+    """Take over what the transfer has already made one: rows that stand together, or a sum of the backend."""
+    if entry.spec.reduction.name == "cat":
+        return [found] if entry.spec.is_list else found
+    try:
+        return finish_sum(found, count, entry.spec.offset, dtype)
+    except StateError as error:
+        raise StateError(f"state `{entry.path}`: {error}") from None
+
+
 def _fold_whole(part: Part, per_rank: Sequence[States], counts: Sequence[int]) -> States:
     """Fold whole states with the metric's own `merge_states`, leaving out the ranks that have no updates."""
     assert part.merge is not None
@@ -115,23 +125,12 @@ def _fold_whole(part: Part, per_rank: Sequence[States], counts: Sequence[int]) -
     return functools.reduce(part.merge, touched) if touched else own_copy(part.states)
 
 
-def _cut(entry: Entry, records: Sequence[Record], rank: int, found: list[Tensor] | Tensor, packets: Tensor) -> State:
-    """Give one rank's value, cut out of the rows of all ranks if these already stand together."""
-    if isinstance(found, list):
-        return _decode(entry, records[rank], found[rank], packets)
-    rows = [record.shape[0] if record.form is Form.ROWS else 0 for record in records]
-    start = sum(rows[:rank])
-    value = found[start : start + rows[rank]]
-    return [value] if entry.spec.is_list else value
-
-
-def _decode(entry: Entry, record: Record, data: Tensor, packets: Tensor) -> State:
+def _decode(record: Record, data: Tensor, packets: Tensor) -> State:
     if record.form is Form.NOTHING:
         return []
     if record.form in (Form.BUNDLE, Form.PLAIN):
         return decode_bundle(record.form, data.clone() if _shares_memory(data, packets) else data)
-    value = from_bytes(data, record.dtype, record.shape)
-    return [value] if record.form is Form.ROWS and entry.spec.is_list and entry.merged_by is not None else value
+    return from_bytes(data, record.dtype, record.shape)
 
 
 def _deliver(value: Any, device: torch.device, packets: Tensor) -> Any:

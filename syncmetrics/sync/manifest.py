@@ -156,17 +156,22 @@ class Manifest:
     message: str = ""
 
 
-def describe_state(spec: StateSpec, value: State) -> tuple[Record, list[Tensor]]:
+def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[Record, list[Tensor]]:
     """Describe one local state, and give the tensors that make it up. Nothing is copied.
 
     For the encoded forms the record has no size yet: the packet module encodes them.
+
+    Args:
+        spec: What was declared.
+        value: The local value.
+        apart: Whether the values of the ranks stay apart, so that rows must not be joined.
 
     Raises:
         TypeError: It is no value that a state can have.
         StateError: Its rows do not fit together.
     """
     check_value(value)
-    rowwise = spec.reduction.name == "cat"
+    rowwise = spec.reduction.name == "cat" and not apart
     if isinstance(value, Tensor):
         tensor = value.detach()
         if rowwise:

@@ -216,7 +216,10 @@ def payload_layout(records: Sequence[Record], manifest_bytes: int, size: int) ->
 
 def as_bytes(tensor: Tensor) -> Tensor:
     """View a tensor as 1-d uint8; it is copied only if it is not contiguous."""
-    return tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    if tensor.numel() == 0:  # its strides can be anything
+        return torch.empty(0, dtype=torch.uint8, device=tensor.device)
+    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8)  # a single element may have any stride
 
 
 def read_bytes(data: Tensor) -> bytes:
@@ -236,12 +239,15 @@ def from_bytes(data: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> Tensor
     """View 1-d uint8 data, aligned to 16, as a tensor.
 
     Raises:
-        PacketError: There are too few bytes.
+        PacketError: There are too few bytes, or they do not lie where bytes of a state can.
     """
     nbytes = math.prod(shape) * dtype.itemsize
     if data.numel() < nbytes:
         raise PacketError(f"a state of {nbytes} bytes has only {data.numel()}.")
-    return data[:nbytes].view(dtype).view(tuple(shape))
+    try:
+        return data[:nbytes].view(dtype).view(tuple(shape))
+    except RuntimeError as error:
+        raise PacketError(f"a state cannot be read: {error}") from error
 
 
 def encode_bundle(values: Sequence[Any]) -> Tensor:

@@ -146,7 +146,7 @@ def plan_sync(schema: Schema, manifests: Sequence[Manifest], manifest_bytes: Seq
 def _plan_state(index: int, entry: Entry, manifests: Sequence[Manifest], offsets: tuple[int | None, ...]) -> StatePlan:
     records = [m.records[index] for m in manifests]
     ranks = participants(entry, records, [m.update_counts[entry.part] for m in manifests])
-    forms = (Form.ROWS,) if entry.merged_by is not None else (Form.DENSE, Form.ROWS)
+    forms = (Form.ROWS,) if entry.merged_by is not None else (Form.DENSE, Form.ROWS)  # merged ones stay apart
     voting = [records[r].dtype for r in ranks if records[r].form in forms]
     dtype = promote(voting) if voting else records[0].dtype
     return StatePlan(index, offsets, ranks, dtype)

@@ -22,7 +22,7 @@ from syncmetrics.transport.process_group import (
 )
 from syncmetrics.transport.threads import current_transport
 
-__all__ = ["WORLD", "BoundGroup", "LocalTransport", "Transport", "bind_group", "resolve_transport"]
+__all__ = ["WORLD", "BoundGroup", "LocalTransport", "Transport", "bind_group", "resolve_transport", "unbind_group"]
 
 
 class _World(enum.Enum):
@@ -62,6 +62,13 @@ def bind_group(process_group: Any = WORLD) -> BoundGroup:
     if isinstance(process_group, Transport) and not isinstance(process_group, type):
         return process_group
     return bind_process_group(process_group)
+
+
+def unbind_group(bound: BoundGroup) -> Any:
+    """Give what was handed over as `process_group`: the ProcessGroup itself as long as it lives."""
+    if not isinstance(bound, GroupRef) or bound.group is None:
+        return bound
+    return bound.group() or bound
 
 
 def resolve_transport(process_group: Any = WORLD) -> Transport:

@@ -18,8 +18,10 @@ from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
 
 __all__ = ["Patience", "RollCall", "Store", "Why", "current_patience", "set_sync_timeout", "wait_for"]
 
-#: A rank that has waited for so many seconds writes its name down, and looks again so often.
-SLICE_SECONDS = 1.0
+#: A rank that has waited for so many seconds writes its name down.
+FIRST_SECONDS = 1.0
+#: From then on it looks so often whether another rank has concluded.
+SLICE_SECONDS = 0.25
 #: How many seconds those that wait leave to each other to write their names down.
 ROLL_SECONDS = 1.0
 
@@ -180,7 +182,7 @@ def wait_for(finished_within: Callable[[float], bool], roll: RollCall, patience:
     """
     timeout, start = patience.timeout, time.monotonic()
     warned = False
-    if finished_within(SLICE_SECONDS if timeout is None else min(SLICE_SECONDS, timeout)):
+    if finished_within(FIRST_SECONDS if timeout is None else min(FIRST_SECONDS, timeout)):
         return
     while True:
         waited = time.monotonic() - start

@@ -9,7 +9,13 @@ import torch
 
 from syncmetrics import PeerError, SchemaMismatchError
 from syncmetrics.states import declare_state
-from syncmetrics.sync.check import check_headers, check_manifests, describe_difference, encode_schema
+from syncmetrics.sync.check import (
+    check_failures,
+    check_manifests,
+    describe_difference,
+    encode_schema,
+    mean_the_same,
+)
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, Status, schema_of
 from syncmetrics.sync.packet import Header
 
@@ -35,14 +41,22 @@ SUM, CAT, KEEP = (torch.tensor(0.0), "sum"), ([], "cat"), ([], None)
 NOTHING, BUNDLE, PLAIN = Record(Form.NOTHING), Record(Form.BUNDLE), Record(Form.PLAIN)
 
 
-def headers(*pairs: tuple[int, int]) -> list[Header]:
-    return [Header(Status.OK, sequence, fingerprint, 0, 0) for sequence, fingerprint in pairs]
+def entering(*ranks: tuple[int, int, str, bool]) -> bool:
+    heads = [Header(Status.OK, sequence, fingerprint, 0) for sequence, fingerprint, _, _ in ranks]
+    manifests = [Manifest(Status.OK, n, f, label, (1,), (), (fresh,)) for n, f, label, fresh in ranks]
+    return mean_the_same(heads, manifests)
 
 
-def test_headers() -> None:
-    assert check_headers(headers((1, 2), (1, 2)))
-    assert not check_headers(headers((1, 2), (1, 3)))
-    assert not check_headers(headers((1, 2), (1, 2), (2, 2)))
+def test_ranks_that_mean_the_same_sync() -> None:
+    same = (1, 2, "Acc", False)
+    assert entering(same, same)
+    for other in ((2, 2, "Acc", False), (1, 3, "Acc", False), (1, 2, "F1", False), (1, 2, "Acc", True)):
+        assert not entering(same, same, other)
+
+
+def test_a_rank_that_has_joined_means_every_sync() -> None:
+    heads = [Header(Status.OK, 5, 2, 0), Header(Status.JOINED, 1, 0, 0)]
+    assert mean_the_same(heads, [manifest(dense()), Manifest(Status.JOINED, 1, 0, "join")])
 
 
 FITTING: list[tuple[Any, list[tuple[Record, int]]]] = [
@@ -103,24 +117,24 @@ def test_a_metric_that_merges_itself_may_have_any_shapes() -> None:
     check_manifests("Acc", schema(lambda a, b: a, x=SUM), [manifest(dense(2)), manifest(dense(3))])
 
 
-def test_labels() -> None:
-    with pytest.raises(SchemaMismatchError, match=r"`train` on ranks 0, 2, `val` on rank 1"):
-        check_manifests("Acc", schema(x=SUM), [manifest(dense(), label=label) for label in ("train", "val", "train")])
-
-
-def test_failures_are_told_with_their_ranks_and_before_anything_else() -> None:
+def test_failures_are_told_with_their_ranks() -> None:
     failed = [Manifest(Status.ERROR, 1, 2, "Acc", message=f"TypeError: no {r}") for r in range(2)]
     with pytest.raises(PeerError) as caught:
-        check_manifests("other", schema(x=SUM), [failed[0], manifest(dense(), label="val"), failed[1]])
+        check_failures([failed[0], manifest(dense()), failed[1]])
     assert caught.value.failures == {0: "TypeError: no 0", 2: "TypeError: no 1"}
     assert "`Acc` failed on 2 of 3 ranks" in str(caught.value)
     assert "rank 0: TypeError: no 0" in str(caught.value)
     assert "rank 2: TypeError: no 1" in str(caught.value)
+    check_failures([manifest(dense()), manifest(dense())])
 
 
-def difference(*sides: tuple[int, str, Schema]) -> str:
-    heads = headers(*((sequence, side.fingerprint) for sequence, _, side in sides))
-    return str(describe_difference(heads, [encode_schema(label, side) for _, label, side in sides]))
+def difference(*sides: tuple[int, str, Schema], stale: Any = (), notes: Any = ()) -> str:
+    heads = [Header(Status.OK, sequence, side.fingerprint, 0) for sequence, _, side in sides]
+    texts = []
+    for rank, (_, label, side) in enumerate(sides):
+        part = Part("acc", {}, {}, 1, torch.device("cpu"), fresh=rank not in stale)
+        texts.append(encode_schema(label, side, [part], notes))
+    return str(describe_difference(heads, texts))
 
 
 ONE = schema(x=SUM)
@@ -151,7 +165,18 @@ def test_many_differences_and_many_ranks_are_not_all_listed() -> None:
     text = difference(*[(1, "Acc", ONE)] * 12, (1, "Acc", many))
     assert "and 13 more states differ" in text
     assert "rank 12 only" in text
-    assert text.count("\n") < 12
+    assert text.count("\n") < 15
+
+
+def test_ranks_in_different_epochs() -> None:
+    text = difference(*[(1, "Acc", ONE)] * 3, stale=[1])
+    assert "`acc` was reset since its last sync on ranks 0, 2, but not on rank 1" in text
+
+
+def test_what_the_ranks_did_before_is_told() -> None:
+    assert "ranks 0, 1 did: sync 1 of `F1`, then a barrier" in difference(
+        (1, "Acc", ONE), (2, "Acc", ONE), notes=["sync 1 of `F1`", "a barrier"]
+    )
 
 
 def test_a_difference_in_the_way_of_merging_is_told() -> None:

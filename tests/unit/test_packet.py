@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from itertools import pairwise
@@ -33,13 +34,12 @@ from syncmetrics.sync.packet import (
 from tests.samples import DTYPES, bits
 from tests.strategies import PLAIN, manifests, noise, records, tensors
 
-INT32 = st.integers(0, (1 << 32) - 1)
 INT63 = st.integers(0, (1 << 63) - 1)
-HEADERS = st.builds(Header, st.sampled_from(Status), INT63, INT63, INT32, INT32)
+HEADERS = st.builds(Header, st.sampled_from(Status), INT63, INT63, INT63)
 
 
 def header_of(manifest: Manifest) -> Header:
-    return Header(manifest.status, manifest.sequence, manifest.fingerprint, 0, 0)
+    return Header(manifest.status, manifest.sequence, manifest.fingerprint, 0)
 
 
 # ---- round trips ----------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def test_manifest(manifest: Manifest) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype_in_a_manifest_and_in_a_bundle(dtype: torch.dtype) -> None:
-    manifest = Manifest(Status.OK, 1, 2, "x", (3,), (Record(Form.DENSE, dtype, (2, 3)),))
+    manifest = Manifest(Status.OK, 1, 2, "x", (3,), (Record(Form.DENSE, dtype, (2, 3)),), (True,))
     assert decode_manifest(header_of(manifest), encode_manifest(manifest)) == manifest
     values = [noise(dtype, shape, 1) for shape in ((), (0,), (3,), (2, 0, 4), (5, 7))]
     assert bits(decode_bundle(Form.BUNDLE, encode_bundle(values))) == bits(values)
@@ -141,14 +141,12 @@ def decode_everything(data: bytes) -> None:
     raw = write_bytes(data)
     decoders = [
         lambda: decode_header(data),
-        *(lambda s=s: decode_manifest(Header(s, 1, 2, 0, 0), data) for s in Status),
+        *(lambda s=s: decode_manifest(Header(s, 1, 2, 0), data) for s in Status),
         *(lambda f=f: decode_bundle(f, raw) for f in (Form.BUNDLE, Form.PLAIN)),
     ]
     for decode in decoders:
-        try:
+        with contextlib.suppress(PacketError):
             decode()
-        except PacketError:
-            pass
 
 
 JSON = st.recursive(
@@ -174,14 +172,14 @@ def test_random_bytes(data: bytes) -> None:
 @example([["float32", *[1 << 61] * 50]], 64)
 @example([["float64", 0]], 3)
 @example([["float64", 1]], 11)
-@example(["x", [0], [["d", "float32", "cpu", 0, 1 << 61, 1 << 61]]], 0)
-@example(["x", [0], [["d", "float32", "cpu", *[2] * 62]]], 0)
-@example(["x", [True], []], 0)
+@example(["x", [0], [["d", "float32", "cpu", 0, 1 << 61, 1 << 61]], [0]], 0)
+@example(["x", [0], [["d", "float32", "cpu", *[2] * 62]], [0]], 0)
+@example(["x", [True], [], [0]], 0)
 def test_json_of_another_shape(value: object, behind: int) -> None:
     decode_everything(json.dumps(value).encode())
     decode_everything(bundle(value, max(behind, 0)))
-    decode_everything(json.dumps(["x", [1], value]).encode())
-    decode_everything(json.dumps(["x", value, [value]]).encode())
+    decode_everything(json.dumps(["x", [1], value, [1]]).encode())
+    decode_everything(json.dumps(["x", value, [value], value]).encode())
 
 
 @given(manifests(), st.lists(tensors(), min_size=1, max_size=3), HEADERS, st.data())
@@ -202,7 +200,7 @@ def test_damaged_and_truncated_bytes(
         (b"", "fewer than its header"),
         (bytes(HEADER_BYTES), "not a packet"),
         (b"GET / HTTP/1.1" + bytes(HEADER_BYTES), "not a packet"),
-        (encode_header(Header(Status.OK, 1, 2, 3, 4))[:-1], "fewer"),
+        (encode_header(Header(Status.OK, 1, 2, 3))[:-1], "fewer"),
     ],
 )
 def test_no_header(data: bytes, words: str) -> None:
@@ -211,7 +209,7 @@ def test_no_header(data: bytes, words: str) -> None:
 
 
 def test_a_header_of_another_version_and_of_another_status() -> None:
-    whole = bytearray(encode_header(Header(Status.OK, 1, 2, 3, 4)))
+    whole = bytearray(encode_header(Header(Status.OK, 1, 2, 3)))
     whole[8] += 1
     with pytest.raises(PacketError, match="version 2, this process 1"):
         decode_header(bytes(whole))
@@ -238,9 +236,9 @@ def test_a_header_of_another_version_and_of_another_status() -> None:
     ids=str,
 )
 def test_an_impossible_record(record: object) -> None:
-    data = json.dumps(["x", [1], [record]]).encode()
+    data = json.dumps(["x", [1], [record], [1]]).encode()
     with pytest.raises(PacketError):
-        decode_manifest(Header(Status.OK, 1, 2, len(data), 0), data)
+        decode_manifest(Header(Status.OK, 1, 2, len(data)), data)
 
 
 def test_a_bundle_that_promises_more_than_it_has_allocates_nothing() -> None:
@@ -252,9 +250,9 @@ def test_a_bundle_that_promises_more_than_it_has_allocates_nothing() -> None:
 
 def test_a_zero_size_does_not_hide_an_impossible_shape() -> None:
     """Torch cannot make such a tensor on every build; whoever reads the record must be able to."""
-    head = json.dumps(["x", [1], [["d", "float32", "cpu", 0, 1 << 62, 1 << 62]]]).encode()
+    head = json.dumps(["x", [1], [["d", "float32", "cpu", 0, 1 << 62, 1 << 62]], [1]]).encode()
     try:
-        (record,) = decode_manifest(Header(Status.OK, 1, 2, len(head), 0), head).records
+        (record,) = decode_manifest(Header(Status.OK, 1, 2, len(head)), head).records
     except PacketError:
         return
     assert from_bytes(torch.zeros(16, dtype=torch.uint8), record.dtype, record.shape).shape == record.shape

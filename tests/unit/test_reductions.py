@@ -21,7 +21,9 @@ def over_ranks(name: Any, *values: Tensor, counts: Any = None, offset: Tensor | 
     return resolve_reduction(name).over_ranks(values, counts or [1] * len(values), offset)
 
 
-def over_time(name: Any, a: Tensor, b: Tensor, counts: tuple[int, int] = (1, 1), offset: Tensor | None = None) -> Tensor:
+def over_time(
+    name: Any, a: Tensor, b: Tensor, counts: tuple[int, int] = (1, 1), offset: Tensor | None = None
+) -> Tensor:
     merge = resolve_reduction(name).over_time
     assert merge is not None
     return merge(a, b, counts, offset)

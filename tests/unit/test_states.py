@@ -182,7 +182,7 @@ def test_new_local_states_replace_whatever_is_shown() -> None:
     version = store.version
     store.show({}, 9, Mode.SYNCED)
     store.replace({"x": torch.tensor(1)}, 1)
-    assert (store.update_count, store.mode, store.aside) == (1, Mode.LOCAL, None)
+    assert (store.update_count, store.mode, store.aside) == (1, Mode.LOCAL, [])
     assert store.version > version
     store.put_back()
     assert store.update_count == 1
@@ -211,8 +211,7 @@ def test_a_move_takes_lists_and_what_is_aside_along() -> None:
     store = store_of(3)
     store.show(store_of(4).states, 4, Mode.SYNCED)
     store.move(torch.device("meta"))
-    assert store.aside is not None
-    for states_ in (store.states, store.aside[0]):
+    for states_ in (store.states, store.aside[0][0]):
         assert states_["x"].device.type == states_["rows"][0].device.type == "meta"  # type: ignore[union-attr]
 
 

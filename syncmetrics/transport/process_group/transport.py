@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,6 +18,9 @@ from torch import Tensor
 from syncmetrics.errors import SyncError
 from syncmetrics.transport.patience import RollCall, Why, current_patience, wait_for
 from syncmetrics.transport.process_group.groups import GroupRef
+from syncmetrics.transport.process_group.lanes import Lane, open_gloo
+
+_OPEN_TIMEOUT = timedelta(minutes=30)  # what torch gives to gloo
 
 __all__ = ["ProcessGroupTransport", "transport_of", "world_transport"]
 
@@ -50,21 +53,6 @@ def _transport_over(group: dist.ProcessGroup) -> ProcessGroupTransport:
     return transport
 
 
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """A group to communicate on.
-
-    Attributes:
-        group: The group.
-        softly: Whether a wait that runs out leaves the operation going.
-        ranks: The rank in the transport's group of each rank in this one; None if they are the same.
-    """
-
-    group: dist.ProcessGroup
-    softly: bool
-    ranks: tuple[int, ...] | None = None
-
-
 class ProcessGroupTransport:
     """The ranks of a `torch.distributed` process group.
 
@@ -78,7 +66,8 @@ class ProcessGroupTransport:
         self._global_ranks = tuple(dist.get_process_group_ranks(group))
         self._world_size = len(self._global_ranks)
         self._backends = _backends(group)
-        self._cpu_lane: _Lane | None = None
+        self._id = f"{getattr(group, 'group_name', '')}{self._global_ranks}"
+        self._cpu_lane: Lane | None = None
         self._twin: ProcessGroupTransport | None = None
         self._sequence = 0
         self._meetings = 0
@@ -126,79 +115,47 @@ class ProcessGroupTransport:
         return self._sequence
 
     def twin(self) -> ProcessGroupTransport:
-        """Give a transport over a CPU group of the same ranks. Collective the first time."""
+        """Give a transport over a CPU lane of its own between the same ranks. Collective the first time."""
         if self._twin is None:
-            ranks = sorted(self._global_ranks)
-            group = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
-            self._twin = ProcessGroupTransport(group)
+            self._twin = _Twin(self)
         return self._twin
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""
-        lane = self._lane(local)
-        target = out if lane.ranks is None else torch.empty_like(out)
-
-        def post(limit: timedelta | None) -> Sequence[Any]:
-            if limit is None:
-                return [_all_gather_single(target, local, group=lane.group, async_op=True)]
-            options = _c10d.AllgatherOptions()
-            options.timeout = limit
-            return [lane.group._allgather_base(target, local, options)]
-
-        self._run(lane, post, timeout, what)
-        if lane.ranks is not None:
-            rows, arrived = out.view(self._world_size, -1), target.view(self._world_size, -1)
-            for index, rank in enumerate(lane.ranks):
-                rows[rank].copy_(arrived[index])
+        self._run(local, lambda lane, limit: lane.all_gather(out, local, limit), timeout, what)
 
     def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Fill `buffer` with what rank `src` has in it."""
-        lane = self._lane(buffer)
-
-        def post(limit: timedelta | None) -> Sequence[Any]:
-            if limit is None:
-                return [dist.broadcast(buffer, src=self._global_ranks[src], group=lane.group, async_op=True)]
-            options = _c10d.BroadcastOptions()
-            options.timeout = limit
-            options.rootRank = src if lane.ranks is None else lane.ranks.index(src)
-            return [lane.group.broadcast([buffer], options)]
-
-        self._run(lane, post, timeout, what)
+        self._run(buffer, lambda lane, limit: lane.broadcast(buffer, src, limit), timeout, what)
 
     def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Send every rank's own piece to rank `dst`, from rank to rank and straight into place."""
-        lane = self._lane(pieces[self._rank])
-        peers = [r for r in range(self._world_size) if r != dst] if self._rank == dst else [dst]
-        routes = [(r, pieces[r if self._rank == dst else self._rank]) for r in peers]
-        routes = [(r, piece) for r, piece in routes if piece.numel()]
-        buffers = [self._point_to_point(piece) for _, piece in routes]
-        verb = dist.irecv if self._rank == dst else dist.isend
-        ops = [
-            dist.P2POp(verb, buffer, self._global_ranks[r], lane.group)
-            for (r, _), buffer in zip(routes, buffers, strict=True)
-        ]
-        self._run(lane, lambda limit: dist.batch_isend_irecv(ops) if ops else [], timeout, what)
-        if self._rank == dst:
-            for (_, piece), buffer in zip(routes, buffers, strict=True):
-                if buffer is not piece:
-                    piece.copy_(buffer)
+        mine = pieces[self._rank]
+        sends, receives, staged = [], [], []
+        if self._rank != dst:
+            sends = [(dst, self._point_to_point(mine))] if mine.numel() else []
+        else:
+            for rank, piece in enumerate(pieces):
+                if rank != dst and piece.numel():
+                    buffer = self._point_to_point(piece)
+                    receives.append((rank, buffer))
+                    staged.append((piece, buffer))
+        probe = self._point_to_point(mine)
+        self._run(probe, lambda lane, limit: lane.exchange(sends, receives), timeout, what)
+        for piece, buffer in staged:
+            if buffer is not piece:
+                piece.copy_(buffer)
 
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace an `int64` buffer by its sum over ranks."""
-        lane = self._lane(buffer)
-
-        def post(limit: timedelta | None) -> Sequence[Any]:
-            if limit is None:
-                return [dist.all_reduce(buffer, op=dist.ReduceOp.SUM, group=lane.group, async_op=True)]
-            options = _c10d.AllreduceOptions()
-            options.timeout = limit
-            options.reduceOp = dist.ReduceOp(dist.ReduceOp.SUM)
-            return [lane.group.allreduce([buffer], options)]
-
-        self._run(lane, post, timeout, what)
+        self._run(buffer, lambda lane, limit: lane.all_reduce_sum(buffer, limit), timeout, what)
 
     def _run(
-        self, lane: _Lane, post: Callable[[timedelta | None], Sequence[Any]], timeout: float | None, what: str
+        self,
+        tensor: Tensor,
+        post: Callable[[Lane, timedelta | None], Sequence[Any]],
+        timeout: float | None,
+        what: str,
     ) -> None:
         """Start an operation, wait for it, and turn what the backend raises into the errors of this package.
 
@@ -215,7 +172,8 @@ class ProcessGroupTransport:
         roll = RollCall(self._open_store, str(self._meetings), self._rank, self._world_size, what)
         start = time.monotonic()
         try:
-            for work in post(limit):
+            lane = self._lane(tensor, limit)
+            for work in post(lane, limit):
                 if work is not None:
                     wait_for(partial(_finished_within, work, lane.softly), roll, patience)
         except RuntimeError as error:
@@ -230,9 +188,8 @@ class ProcessGroupTransport:
     def _open_store(self) -> Any:
         """Give the place where waiting ranks write their names."""
         if self._roll_store is None:
-            group = self._group()
-            name = f"{getattr(group, 'group_name', '')}{self._global_ranks}"
-            self._roll_store = _c10d.PrefixStore(f"syncmetrics/{name}", dist.distributed_c10d._get_default_store())
+            store = dist.distributed_c10d._get_default_store()
+            self._roll_store = _c10d.PrefixStore(f"syncmetrics/roll/{self._id}", store)
         return self._roll_store
 
     def _point_to_point(self, piece: Tensor) -> Tensor:
@@ -240,24 +197,34 @@ class ProcessGroupTransport:
         kind = piece.device.type
         return piece.cpu() if kind != "cpu" and self._backends.get(kind) == "gloo" else piece
 
-    def _lane(self, tensor: Tensor) -> _Lane:
+    def _lane(self, tensor: Tensor, limit: timedelta | None) -> Lane:
         kind = tensor.device.type
         if kind in self._backends:
             group = self._group()
             if group is None:
                 raise SyncError("the process group of this metric has been destroyed.")
-            return _Lane(group, self._backends[kind] == "gloo")
+            return Lane(group, self._global_ranks, softly=self._backends[kind] == "gloo")
         assert kind == "cpu", f"no lane for {kind}: the buffer must lie where wire_device said"
         if self._cpu_lane is None:
-            self._cpu_lane = self._make_cpu_lane()
+            self._cpu_lane = open_gloo(f"cpu/{self._id}", self._rank, self._global_ranks, limit or _OPEN_TIMEOUT)
         return self._cpu_lane
 
-    def _make_cpu_lane(self) -> _Lane:
-        """Make the CPU group of a group that serves no device which is here. Collective over its own ranks alone."""
-        ranks = sorted(self._global_ranks)
-        group = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
-        order = tuple(self._global_ranks.index(rank) for rank in ranks)
-        return _Lane(group, True, None if order == tuple(range(self._world_size)) else order)
+
+class _Twin(ProcessGroupTransport):
+    """The same ranks over a CPU lane of its own, whatever the group itself serves."""
+
+    def __init__(self, parent: ProcessGroupTransport) -> None:
+        self._group = parent._group
+        self._rank = parent._rank
+        self._global_ranks = parent._global_ranks
+        self._world_size = parent._world_size
+        self._backends = {}
+        self._id = f"twin/{parent._id}"
+        self._cpu_lane = None
+        self._twin = None
+        self._sequence = 0
+        self._meetings = 0
+        self._roll_store = None
 
 
 def _backends(group: dist.ProcessGroup) -> dict[str, str]:
@@ -300,6 +267,3 @@ def _finished_within(work: Any, softly: bool, seconds: float) -> bool:
         pause = min(2 * pause, 1e-3)
     work.wait()
     return True
-
-
-_all_gather_single: Callable[..., Any] = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor

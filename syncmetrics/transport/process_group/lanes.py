@@ -1,0 +1,89 @@
+"""A lane: one way to send, over a group that torch knows or over one of our own. It starts operations only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch._C._distributed_c10d as _c10d
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["Lane", "open_gloo"]
+
+_all_gather_single: Callable[..., Any] = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Starts operations.
+
+    Attributes:
+        group: A ProcessGroup, or a gloo backend that torch has not registered.
+        global_ranks: The ranks of the world by rank in the group, for a ProcessGroup; None for a bare backend.
+        softly: Whether a wait that runs out leaves an operation going.
+    """
+
+    group: Any
+    global_ranks: tuple[int, ...] | None
+    softly: bool
+
+    def all_gather(self, out: Tensor, local: Tensor, limit: timedelta | None) -> Sequence[Any]:
+        """Start gathering `local` of all ranks into `out`."""
+        if limit is None and self.global_ranks is not None:
+            return [_all_gather_single(out, local, group=self.group, async_op=True)]
+        options = _limited(_c10d.AllgatherOptions(), limit)
+        return [self.group._allgather_base(out, local, options)]
+
+    def broadcast(self, buffer: Tensor, src: int, limit: timedelta | None) -> Sequence[Any]:
+        """Start filling `buffer` with that of rank `src`."""
+        if limit is None and self.global_ranks is not None:
+            return [dist.broadcast(buffer, src=self.global_ranks[src], group=self.group, async_op=True)]
+        options = _limited(_c10d.BroadcastOptions(), limit)
+        options.rootRank = src
+        return [self.group.broadcast([buffer], options)]
+
+    def all_reduce_sum(self, buffer: Tensor, limit: timedelta | None) -> Sequence[Any]:
+        """Start summing `buffer` over ranks, in place."""
+        if limit is None and self.global_ranks is not None:
+            return [dist.all_reduce(buffer, op=dist.ReduceOp.SUM, group=self.group, async_op=True)]
+        options = _limited(_c10d.AllreduceOptions(), limit)
+        options.reduceOp = dist.ReduceOp(dist.ReduceOp.SUM)
+        return [self.group.allreduce([buffer], options)]
+
+    def exchange(self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]) -> Sequence[Any]:
+        """Start sending buffers to ranks, and receiving buffers from ranks."""
+        if not sends and not receives:
+            return []
+        if self.global_ranks is None:
+            started = [self.group.send([buffer], rank, 0) for rank, buffer in sends]
+            return [*started, *(self.group.recv([buffer], rank, 0) for rank, buffer in receives)]
+        ranks = self.global_ranks
+        ops = [dist.P2POp(dist.isend, buffer, ranks[rank], self.group) for rank, buffer in sends]
+        ops += [dist.P2POp(dist.irecv, buffer, ranks[rank], self.group) for rank, buffer in receives]
+        started = dist.batch_isend_irecv(ops)
+        return list(started)
+
+
+def _limited(options: Any, limit: timedelta | None) -> Any:
+    if limit is not None:
+        options.timeout = limit
+    return options
+
+
+def open_gloo(name: str, rank: int, global_ranks: tuple[int, ...], timeout: timedelta) -> Lane:
+    """Open a CPU lane between the ranks of a group. Collective: every rank of the group must call this.
+
+    Torch's `new_group` is no way to it: among a part of the ranks it needs them all to have made as many groups before.
+
+    Args:
+        name: The same on all these ranks, and no other lane's.
+        rank: Rank in the group.
+        global_ranks: The ranks of the world, by rank in the group.
+        timeout: How long to wait for the other ranks, now and in every operation without a limit of its own.
+    """
+    store = _c10d.PrefixStore(f"syncmetrics/lane/{name}", dist.distributed_c10d._get_default_store())
+    backend = dist.ProcessGroupGloo(store, rank, len(global_ranks), timeout)
+    return Lane(backend, None, softly=True)
