@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from syncmetrics.bookkeeping import raw_function, roll_back, wrap_compute, wrap_update
 from syncmetrics.errors import StateError
 from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
@@ -88,7 +88,7 @@ class Metric(StatefulModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Wrap what the user wrote, once a class: bookkeeping around `update`, a sync around `compute`."""
         super().__init_subclass__(**kwargs)
-        for name, wrap in (("update", _wrap_update), ("compute", _wrap_compute)):
+        for name, wrap in (("update", wrap_update), ("compute", wrap_compute)):
             function = inspect.getattr_static(cls, name)
             own = inspect.isfunction(function) and function is not getattr(Metric, name)
             if own and raw_function(function) is function:
@@ -300,7 +300,7 @@ class Metric(StatefulModule):
             if lengths:
                 self._check_lists(store, lengths)
         except BaseException:
-            _roll_back(store, states, lengths)
+            roll_back(store, states, lengths)
             raise
         store.update_count += 1
 
@@ -363,41 +363,3 @@ class Metric(StatefulModule):
     def _call_compute(self, function: Callable[[Any], Any]) -> Any:
         with torch.inference_mode(False), torch.no_grad():
             return function(self)
-
-
-def _roll_back(store: Store, states: States, lengths: list[tuple[str, State, int]]) -> None:
-    """Undo what an `update` that failed had done: all but edits of a tensor in place, of which there is no copy."""
-    for _, rows, length in lengths:
-        if isinstance(rows, list):
-            del rows[length:]
-    store.states = states
-
-
-def _wrap_update(function: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(function)
-    def update(self: Metric, *args: Any, **kwargs: Any) -> None:
-        if type(self).update is not update:  # reached through super(): the outermost one keeps the books
-            function(self, *args, **kwargs)
-            return
-        self._prepare_update("update", args, kwargs)
-        self._update(function, args, kwargs)
-
-    update._wraps = (update, function)  # type: ignore[attr-defined]
-    return update
-
-
-def _wrap_compute(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    @functools.wraps(function)
-    def compute(self: Metric) -> Any:
-        if type(self).compute is not compute:
-            return function(self)
-        return self._compute(function)
-
-    compute._wraps = (compute, function)  # type: ignore[attr-defined]
-    return compute
-
-
-def raw_function(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the user's own `update` or `compute` inside of ours; decorators of the user's stay on."""
-    wrapper, function = getattr(method, "_wraps", (None, method))
-    return function if wrapper is method else method  # functools.wraps copies the mark to what is around

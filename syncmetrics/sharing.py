@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from syncmetrics.metric import Metric, raw_function
+from syncmetrics.bookkeeping import raw_function
+from syncmetrics.metric import Metric
 from syncmetrics.states import Mode, Store, spec_key
 
 __all__ = ["share_states", "take_apart"]

@@ -18,7 +18,7 @@ LAYERS = (
     {"plain", "reductions"},
     {"states"},
     {"sync"},
-    {"checkpoint", "session"},
+    {"bookkeeping", "checkpoint", "session"},
     {"stateful"},
     {"metric"},
     {"naming", "sharing", "collection", "wrappers", "helpers", "faults", "joining"},
