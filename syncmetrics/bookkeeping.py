@@ -20,6 +20,8 @@ def roll_back(store: Store, states: States, lengths: list[tuple[str, State, int]
 
 
 def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
+    """Count updates, and check what one does to the lists."""
+
     @functools.wraps(function)
     def update(self: Any, *args: Any, **kwargs: Any) -> None:
         if type(self).update is not update:  # reached through super(): the outermost one keeps the books
@@ -33,6 +35,8 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def wrap_compute(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Show the states of all ranks to `compute`, and keep the value as long as it is good."""
+
     @functools.wraps(function)
     def compute(self: Any) -> Any:
         if type(self).compute is not compute:
