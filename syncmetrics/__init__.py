@@ -1,5 +1,6 @@
 """Distributed-aware metrics for PyTorch: the value on N ranks is the value of one process, for one exchange."""
 
+from syncmetrics.adapters import Adapter, register_adapter
 from syncmetrics.collection import MetricCollection
 from syncmetrics.errors import (
     PacketError,
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "WORLD",
+    "Adapter",
     "ClasswiseWrapper",
     "Metric",
     "MetricCollection",
@@ -39,6 +41,7 @@ __all__ = [
     "dim_zero_cat",
     "gather_ragged",
     "join",
+    "register_adapter",
     "set_sync_timeout",
     "share_errors",
     "sync_and_compute",

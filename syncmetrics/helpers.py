@@ -5,18 +5,20 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from syncmetrics.adapters import adapter_of, foreign_nodes
 from syncmetrics.collection import MetricCollection
 from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
 from syncmetrics.reductions import ReduceFx
-from syncmetrics.session import Node, unique_nodes
+from syncmetrics.session import Syncable, unique_nodes
 from syncmetrics.session import synced as show_all
-from syncmetrics.states import State, States, StateSpec, check_value, declare_state
+from syncmetrics.states import State, States, check_value, declare_state, spec_of_value
 from syncmetrics.sync import Part, Route, report_failure, sync_parts
 from syncmetrics.transport import WORLD, Transport, resolve_transport
 
@@ -69,7 +71,7 @@ def sync_states(
     _check_dst(dst, transport)
     route = Route(transport, dst, timeout)
     try:
-        specs = {name: _spec_of(name, value, reductions[name]) for name, value in states.items()}
+        specs = {name: spec_of_value(name, value, reductions[name]) for name, value in states.items()}
     except StateError as error:  # it may lie in the values of this rank alone
         report_failure(error, route, label="sync_states")
         raise
@@ -85,17 +87,6 @@ def sync_states(
     part = Part("", specs, dict(states), update_count, device or torch.device("cpu"))
     merged = sync_parts([part], route, label="sync_states")
     return {} if merged is None else merged[0].states
-
-
-def _spec_of(name: str, value: State, dist_reduce_fx: ReduceFx) -> StateSpec:
-    """Make a spec for a value that was accumulated without one: a sum is taken to have started from zero."""
-    try:
-        check_value(value)
-        return declare_state(name, torch.zeros_like(value) if isinstance(value, Tensor) else [], dist_reduce_fx)
-    except (StateError, TypeError) as error:
-        raise StateError(
-            f"state `{name}` {error}" if isinstance(error, TypeError) else f"state `{name}`: {error}"
-        ) from None
 
 
 def _check_dst(dst: int | None, transport: Transport) -> None:
@@ -163,13 +154,10 @@ def synced(*metrics: Any, process_group: Any = OWN, timeout: float | None = None
         StateError: A metric is synced already.
         SyncError: The sync did not come to its end.
     """
-    found = dict(_walk("", list(metrics)))
-    for path, metric in found.items():
-        if any(node.store.aside for node in metric._nodes()):
-            raise StateError(f"`{path}` is synced already; call unsync() first.")
+    nodes = [pair for path, metric in _walk("", list(metrics)) for pair in _nodes_of(path, metric, timeout)]
     with ExitStack() as stack:
-        for route, nodes in _by_route(found, process_group, timeout):
-            stack.enter_context(show_all(nodes, route, "synced"))
+        for route, together in _by_transport(nodes, process_group):
+            stack.enter_context(show_all(together, route, "synced"))
         yield
 
 
@@ -193,15 +181,18 @@ def sync_and_compute(metrics: Any, *, process_group: Any = OWN, timeout: float |
 def _values(metrics: Any) -> Any:
     if isinstance(metrics, (Metric, MetricCollection)):
         return metrics.compute()
+    adapter = adapter_of(metrics)
+    if adapter is not None:
+        return adapter.compute(metrics)
     if isinstance(metrics, Mapping):
         return {key: _values(metric) for key, metric in metrics.items()}
     values = [_values(metric) for metric in metrics]
     return type(metrics)(*values) if hasattr(metrics, "_fields") else type(metrics)(values)
 
 
-def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Metric]]:
+def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Any]]:
     """Find the metrics in lists, dicts and collections, under names that are the same on every rank."""
-    if isinstance(metrics, Metric):
+    if isinstance(metrics, Metric) or adapter_of(metrics) is not None:
         yield path, metrics
     elif isinstance(metrics, (Mapping, MetricCollection)):
         for key, metric in metrics.items():
@@ -211,24 +202,37 @@ def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Metric]]:
             yield from _walk(f"{path}[{index}]" if path or len(metrics) > 1 else "metric", metric)
     else:
         raise TypeError(
-            f"a syncmetrics.Metric or MetricCollection was expected, but a {type(metrics).__name__} was given."
+            "a metric of syncmetrics, torchmetrics, torcheval or ignite was expected, but a"
+            f" {type(metrics).__name__} was"
+            " given; `register_adapter` makes a class of your own one of them."
         )
 
 
-def _by_route(
-    metrics: Mapping[str, Metric], process_group: Any, timeout: float | None
-) -> list[tuple[Route, list[Node]]]:
-    """Group metrics by whom they sync with, in an order that is the same on every rank."""
-    routes: list[tuple[Route, list[Node]]] = []
-    for path in sorted(metrics):
-        own = metrics[path]._route()
-        transport = own.transport if process_group is OWN else resolve_transport(process_group)
-        route = Route(transport, timeout=own.timeout if timeout is None else timeout)
-        nodes = metrics[path]._nodes(path)
+def _nodes_of(path: str, metric: Any, timeout: float | None) -> list[tuple[Route, Syncable]]:
+    """Give the nodes of a metric with the route of each."""
+    if isinstance(metric, Metric):
+        route = metric._route()
+        own = metric._nodes(path)
+        if any(node.store.aside for node in own):
+            raise StateError(f"`{path}` is synced already; call unsync() first.")
+        return [(route if timeout is None else replace(route, timeout=timeout), node) for node in own]
+    adapter = adapter_of(metric)
+    assert adapter is not None
+    return [
+        (Route(resolve_transport(group), timeout=timeout), node) for node, group in foreign_nodes(path, metric, adapter)
+    ]
+
+
+def _by_transport(nodes: Sequence[tuple[Route, Syncable]], process_group: Any) -> list[tuple[Route, list[Syncable]]]:
+    """Group nodes by whom they sync with, in an order that is the same on every rank."""
+    routes: list[tuple[Route, list[Syncable]]] = []
+    for route, node in sorted(nodes, key=lambda pair: pair[1].path):
+        if process_group is not OWN:
+            route = replace(route, transport=resolve_transport(process_group))
         for other, members in routes:
             if other.transport is route.transport and other.timeout == route.timeout:
-                members.extend(nodes)
+                members.append(node)
                 break
         else:
-            routes.append((route, nodes))
-    return [(route, unique_nodes(nodes)) for route, nodes in routes]
+            routes.append((route, [node]))
+    return [(route, unique_nodes(members)) for route, members in routes]

@@ -29,6 +29,7 @@ from syncmetrics.states import (
 )
 from syncmetrics.sync import Merged, Route, note
 from syncmetrics.transport import WORLD, BoundGroup, Transport, bind_group, resolve_transport, unbind_group
+from syncmetrics.transport.patience import check_seconds
 
 __all__ = ["Metric"]
 
@@ -82,7 +83,7 @@ class Metric(StatefulModule):
         super().__init__()
         self.dist_sync_on_step = dist_sync_on_step
         self.sync_on_compute = sync_on_compute
-        self.sync_timeout = sync_timeout
+        self.sync_timeout = check_seconds("sync_timeout", sync_timeout)
         self._group: BoundGroup = bind_group(process_group)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

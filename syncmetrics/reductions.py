@@ -51,6 +51,7 @@ class Reduction:
         same_shape: Whether the values of all ranks must have one shape.
         for_lists: Whether a list state can have it.
         fx: The user's own callable, if the reduction is one.
+        interleaved: Whether lists of equal length are joined element by element, and not rank by rank.
     """
 
     name: str
@@ -59,14 +60,17 @@ class Reduction:
     same_shape: bool = True
     for_lists: bool = False
     fx: Callable[[Any], Any] | None = None
+    interleaved: bool = False
 
 
-def resolve_reduction(dist_reduce_fx: ReduceFx) -> Reduction:
-    """Look up the row of the table for what the user wrote.
+def resolve_reduction(dist_reduce_fx: ReduceFx | Reduction) -> Reduction:
+    """Look up the row of the table for what the user wrote. A row is given back as it is.
 
     Raises:
         StateError: It is neither a known name, nor None, nor callable.
     """
+    if isinstance(dist_reduce_fx, Reduction):
+        return dist_reduce_fx
     if dist_reduce_fx is None or isinstance(dist_reduce_fx, str):
         row = _TABLE.get(dist_reduce_fx)
         if row is not None:
@@ -138,27 +142,27 @@ def cat_rows(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([t.to(dtype) for t in filled])
 
 
-def check_arithmetic(dist_reduce_fx: ReduceFx, default: Tensor) -> None:
+def check_arithmetic(dist_reduce_fx: ReduceFx | Reduction, default: Tensor) -> None:
     """Check that torch can do this arithmetic on the dtype of `default`.
 
     Raises:
         StateError: It cannot, or it would not mean what the user expects; with what to declare instead.
     """
-    dtype = default.dtype
-    if dist_reduce_fx == "sum" and dtype is torch.bool:
+    name, dtype = resolve_reduction(dist_reduce_fx).name, default.dtype
+    if name == "sum" and dtype is torch.bool:
         raise StateError(
             "a bool state cannot be summed (True + True is True); declare it as torch.int64 to count, or"
             " use 'max' for any and 'min' for all."
         )
-    if dist_reduce_fx == "mean" and not (dtype.is_floating_point or dtype.is_complex):
+    if name == "mean" and not (dtype.is_floating_point or dtype.is_complex):
         raise StateError(
             f"the mean of a {dtype} state would be cut to an integer; declare it as torch.float64, or sum"
             " it and divide in `compute`."
         )
-    if dist_reduce_fx in ("sum", "mean", "min", "max") and not _has_arithmetic(dist_reduce_fx, dtype):
-        verb = "compare" if dist_reduce_fx in ("min", "max") else "add"
+    if name in ("sum", "mean", "min", "max") and not _has_arithmetic(name, dtype):
+        verb = "compare" if name in ("min", "max") else "add"
         raise StateError(
-            f"torch cannot {verb} {dtype} values, so {dist_reduce_fx!r} is impossible; accumulate in"
+            f"torch cannot {verb} {dtype} values, so {name!r} is impossible; accumulate in"
             " torch.int64 or torch.float64,"
             " or use 'cat' or None, which carry every dtype."
         )

@@ -1,7 +1,7 @@
 """Show the states of all ranks, or of one batch, in place of the local ones, and put those back whatever happens.
 
-This is the last step of the protocol, for any number of metrics at once. It sees metrics as nodes: a store, and how to
-merge it.
+This is the last step of the protocol, for any number of metrics at once. It sees metrics as nodes: something that
+brings a part, shows a result, and puts back what it had.
 """
 
 from __future__ import annotations
@@ -9,14 +9,43 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import torch
 
 from syncmetrics.errors import SyncError
 from syncmetrics.states import Mode, States, StateSpec, Store, fresh_states, grow, merge_delta, own_copy
-from syncmetrics.sync import Merged, Part, Route, sync_parts
+from syncmetrics.sync import Merged, Part, Route, report_failure, sync_parts
 
-__all__ = ["Node", "absorb", "copied", "put_back", "show_synced", "stepping", "synced", "unique_nodes"]
+__all__ = ["Node", "Syncable", "absorb", "copied", "put_back", "show_synced", "stepping", "synced", "unique_nodes"]
+
+
+_Any = TypeVar("_Any", bound="Syncable")
+
+
+class Syncable(Protocol):
+    """A node of any kind: a metric of ours, or one that an adapter handles."""
+
+    @property
+    def path(self) -> str:
+        """Name of the metric inside what is synced together."""
+        ...
+
+    def local_part(self) -> Part:
+        """Give what this process brings to a sync."""
+        ...
+
+    def show(self, result: Merged) -> None:
+        """Show the states of all ranks."""
+        ...
+
+    def put_back(self) -> None:
+        """Show the local states again, if others are shown."""
+        ...
+
+    def leave_epoch(self) -> None:
+        """Remember that the states were exchanged."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,41 +75,72 @@ class Node:
         """Give what this node brings to a sync."""
         return Part(self.path, self.specs, states, update_count, self.store.device, self.merge, self.store.fresh)
 
+    def local_part(self) -> Part:
+        """Give what this process brings to a sync."""
+        return self.part(*self.store.local)
 
-def unique_nodes(nodes: Sequence[Node]) -> list[Node]:
+    def show(self, result: Merged) -> None:
+        """Show the states of all ranks."""
+        self.store.show(result.states, result.update_count, Mode.SYNCED)
+
+    def put_back(self) -> None:
+        """Show the local states again."""
+        self.store.put_back()
+
+    def leave_epoch(self) -> None:
+        """Remember that the states were exchanged."""
+        self.store.fresh = False
+
+
+def unique_nodes(nodes: Sequence[_Any]) -> list[_Any]:
     """Leave out nodes whose store another node already has: shared states are synced once."""
     seen: set[int] = set()
-    return [node for node in nodes if not (id(node.store) in seen or seen.add(id(node.store)))]  # type: ignore[func-returns-value]
+    unique = []
+    for node in nodes:
+        key = id(node.store) if isinstance(node, Node) else id(node)
+        if key not in seen:
+            seen.add(key)
+            unique.append(node)
+    return unique
 
 
-def show_synced(nodes: Sequence[Node], route: Route, label: str) -> None:
+def show_synced(nodes: Sequence[Syncable], route: Route, label: str) -> None:
     """Merge the states of all ranks and show them. Collective: every rank of the group must call this."""
+    parts = _parts(nodes, route, label)
     try:
-        merged = sync_parts([node.part(*node.store.local) for node in nodes], route, label=label)
+        merged = sync_parts(parts, route, label=label)
     except SyncError:  # no rank is past it
         raise
     except Exception:  # the states were exchanged: this rank alone, or all of them, could not reduce them
         for node in nodes:
-            node.store.fresh = False
+            node.leave_epoch()
         raise
     assert merged is not None, "a session is shown on every rank"
     try:
         for node, result in zip(nodes, merged, strict=True):
-            node.store.show(result.states, result.update_count, Mode.SYNCED)
-            node.store.fresh = False
+            node.show(result)
+            node.leave_epoch()
     except BaseException:  # an interrupt between two of them
         put_back(nodes)
         raise
 
 
-def put_back(nodes: Sequence[Node]) -> None:
+def _parts(nodes: Sequence[Syncable], route: Route, label: str) -> list[Part]:
+    try:
+        return [node.local_part() for node in nodes]
+    except Exception as error:  # an adapter could not read a metric of this rank: the others must hear of it
+        report_failure(error, route, label=label)
+        raise
+
+
+def put_back(nodes: Sequence[Syncable]) -> None:
     """Show the local states again."""
     for node in nodes:
-        node.store.put_back()
+        node.put_back()
 
 
 @contextmanager
-def synced(nodes: Sequence[Node], route: Route, label: str) -> Iterator[None]:
+def synced(nodes: Sequence[Syncable], route: Route, label: str) -> Iterator[None]:
     """Show the states of all ranks. Collective: every rank of the group must enter this."""
     try:
         show_synced(nodes, route, label)

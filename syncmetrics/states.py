@@ -35,6 +35,7 @@ __all__ = [
     "own_copy",
     "own_tensor",
     "spec_key",
+    "spec_of_value",
 ]
 
 State: TypeAlias = Tensor | list[Tensor] | list[Any]
@@ -65,7 +66,9 @@ class StateSpec:
         return isinstance(self.default, list)
 
 
-def declare_state(name: str, default: State, dist_reduce_fx: ReduceFx = None, persistent: bool = False) -> StateSpec:
+def declare_state(
+    name: str, default: State, dist_reduce_fx: ReduceFx | Reduction = None, persistent: bool = False
+) -> StateSpec:
     """Check a declaration and make the spec of it.
 
     Raises:
@@ -90,11 +93,35 @@ def declare_state(name: str, default: State, dist_reduce_fx: ReduceFx = None, pe
             f" instead; write torch.tensor({default!r})."
         )
     check_value(default)
-    check_arithmetic(dist_reduce_fx, default)
+    check_arithmetic(reduction, default)
     with torch.inference_mode(False), torch.no_grad():
         default = default.detach().clone().contiguous()
         counted = reduction.name == "sum" and not default.is_meta and bool((default != 0).any())
     return StateSpec(name, default, reduction, persistent, default if counted else None)
+
+
+def spec_of_value(
+    name: str, value: State, dist_reduce_fx: ReduceFx | Reduction, default: Tensor | None = None
+) -> StateSpec:
+    """Make a spec for a value that was accumulated elsewhere.
+
+    Args:
+        name: Name of the state.
+        value: Its value.
+        dist_reduce_fx: As for `add_state`, or a row that is not in the table.
+        default: What a sum started from; zero if left out.
+
+    Raises:
+        StateError: The reduction cannot work for it.
+    """
+    try:
+        check_value(value)
+        if not isinstance(value, Tensor):
+            return declare_state(name, [], dist_reduce_fx)
+        return declare_state(name, torch.zeros_like(value) if default is None else default, dist_reduce_fx)
+    except (StateError, TypeError) as error:
+        colon = "" if isinstance(error, TypeError) else ":"
+        raise StateError(f"state `{name}`{colon} {error}") from None
 
 
 def check_value(value: Any, start: int = 0) -> None:

@@ -96,7 +96,10 @@ def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> 
     """
     reduction = entry.spec.reduction
     if any(isinstance(value, list) for value in values) or (entry.spec.is_list and not values):
-        flat: list[Any] = [item for value in values for item in (value if isinstance(value, list) else [value])]
+        lists = [value if isinstance(value, list) else [value] for value in values]
+        if reduction.interleaved and len({len(items) for items in lists}) == 1:
+            lists = [list(column) for column in zip(*lists, strict=True)]
+        flat: list[Any] = [item for items in lists for item in items]
         return flat if reduction.fx is None else reduction.fx(flat)
     tensors = [value for value in values if isinstance(value, Tensor)]
     if reduction.name == "cat":

@@ -16,12 +16,14 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
 
-__all__ = ["Patience", "RollCall", "Store", "Why", "current_patience", "set_sync_timeout", "wait_for"]
+__all__ = ["Patience", "RollCall", "Store", "Why", "check_seconds", "current_patience", "set_sync_timeout", "wait_for"]
 
 #: A rank that has waited for so many seconds writes its name down.
 FIRST_SECONDS = 1.0
 #: From then on it looks so often whether another rank has concluded.
 SLICE_SECONDS = 0.25
+#: No wait is shorter: torch rounds less than a millisecond to no limit at all.
+LEAST_SECONDS = 0.01
 #: How many seconds those that wait leave to each other to write their names down.
 ROLL_SECONDS = 1.0
 
@@ -32,7 +34,7 @@ _UNSET: Any = object()
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Patience:
     """How long to wait.
 
@@ -62,22 +64,52 @@ def set_sync_timeout(timeout: float | None = _UNSET, *, warn_after: float = _UNS
     """
     global _patience
     now = current_patience()
-    chosen = Patience(
-        now.timeout if timeout is _UNSET else timeout, now.warn_after if warn_after is _UNSET else warn_after
+    _patience = Patience(
+        now.timeout if timeout is _UNSET else check_seconds("timeout", timeout),
+        now.warn_after if warn_after is _UNSET else _required(check_seconds("warn_after", warn_after)),
     )
-    for name, seconds in (("timeout", chosen.timeout), ("warn_after", chosen.warn_after)):
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"`{name}` must be a positive number of seconds, but is {seconds!r} instead.")
-    _patience = chosen
 
 
 def current_patience() -> Patience:
-    """Give what `set_sync_timeout` or the environment says."""
+    """Give what `set_sync_timeout` or the environment says.
+
+    Raises:
+        ValueError: The environment says no positive number of seconds.
+    """
     global _patience
     if _patience is None:
-        timeout, warn_after = os.environ.get("SYNCMETRICS_TIMEOUT"), os.environ.get("SYNCMETRICS_WARN_AFTER")
-        _patience = Patience(float(timeout) if timeout else None, float(warn_after) if warn_after else 30.0)
+        _patience = Patience(
+            _from_environment("SYNCMETRICS_TIMEOUT", None),
+            _required(_from_environment("SYNCMETRICS_WARN_AFTER", Patience.warn_after)),
+        )
     return _patience
+
+
+def check_seconds(name: str, seconds: float | None) -> float | None:
+    """Check a time to wait; None is no limit.
+
+    Raises:
+        ValueError: It is not a positive number.
+    """
+    if seconds is not None and not (isinstance(seconds, (int, float)) and seconds > 0):
+        raise ValueError(f"`{name}` must be a positive number of seconds, but is {seconds!r} instead.")
+    return seconds
+
+
+def _from_environment(name: str, default: float | None) -> float | None:
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        return check_seconds(name, float(text))
+    except ValueError:
+        raise ValueError(f"`{name}` must be a positive number of seconds, but is {text!r} instead.") from None
+
+
+def _required(seconds: float | None) -> float:
+    if seconds is None:
+        raise ValueError("`warn_after` must be a positive number of seconds, but is None instead.")
+    return seconds
 
 
 class Store(Protocol):
@@ -182,7 +214,7 @@ def wait_for(finished_within: Callable[[float], bool], roll: RollCall, patience:
     """
     timeout, start = patience.timeout, time.monotonic()
     warned = False
-    if finished_within(FIRST_SECONDS if timeout is None else min(FIRST_SECONDS, timeout)):
+    if finished_within(FIRST_SECONDS if timeout is None else max(min(FIRST_SECONDS, timeout), LEAST_SECONDS)):
         return
     while True:
         waited = time.monotonic() - start
@@ -200,7 +232,7 @@ def wait_for(finished_within: Callable[[float], bool], roll: RollCall, patience:
             pause = min(pause, timeout - waited)
         if not warned:
             pause = min(pause, patience.warn_after - waited)
-        if finished_within(max(pause, 0.01)):  # torch rounds less than a millisecond to no limit at all
+        if finished_within(max(pause, LEAST_SECONDS)):
             return
 
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"bookkeeping", "checkpoint", "session"},
     {"stateful"},
     {"metric"},
-    {"naming", "sharing", "collection", "wrappers", "helpers", "faults", "joining"},
+    {"adapters", "naming", "sharing", "collection", "wrappers", "helpers", "faults", "joining"},
     {"metrics"},
     {"integrations", "testing", "data"},
 )

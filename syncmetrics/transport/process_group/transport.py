@@ -255,9 +255,9 @@ def _finished_within(work: Any, softly: bool, seconds: float) -> bool:
         try:
             work.wait(timedelta(seconds=seconds))
         except RuntimeError:
-            if work.is_completed():
-                raise
-            return False
+            if not work.is_completed():
+                return False
+            work.wait()  # it may have ended just then, well or badly
         return True
     deadline, pause = time.monotonic() + seconds, 1e-5
     while not work.is_completed():
