@@ -151,7 +151,7 @@ class MetricCollection(nn.Module):
             stack.enter_context(stepping(twice, merge=False))
             for group in groups:
                 self._update_group(group, args, kwargs)
-            for members in self._by_route([name for name in self._members if self[name].dist_sync_on_step]):
+            for members in self._step_members():
                 sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
             values = {name: self[name].compute() for name in self._members}
             for name, value in values.items():
@@ -310,6 +310,13 @@ class MetricCollection(nn.Module):
             metric.update(*args, **chosen)
         else:
             metric._core._update_shared(args, chosen)
+
+    def _step_members(self) -> list[list[str]]:
+        """Give the metrics that are synced per step, those together that go in one sync."""
+        return self._by_route([name for name in self._members if self[name].dist_sync_on_step])
+
+    def _step_nodes(self) -> list[list[Node]]:
+        return [self._nodes(members) for members in self._step_members()]
 
     def _merges(self, name: str) -> bool:
         return not self[name].full_state_update and all(node.can_merge for node in self._nodes([name]))

@@ -202,7 +202,7 @@ def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Any]]:
             yield from _walk(f"{path}[{index}]" if path or len(metrics) > 1 else "metric", metric)
     else:
         raise TypeError(
-            "a metric of syncmetrics, torchmetrics, torcheval or ignite was expected, but a"
+            "a Metric of syncmetrics, torchmetrics, torcheval or ignite was expected, but a"
             f" {type(metrics).__name__} was"
             " given; `register_adapter` makes a class of your own one of them."
         )

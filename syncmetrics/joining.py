@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 
 from syncmetrics.collection import MetricCollection
 from syncmetrics.errors import SyncError
 from syncmetrics.metric import Metric
-from syncmetrics.sync import Route, leave_pending, report_failure, settle, shadow_sync
+from syncmetrics.sync import Route, Schema, leave_pending, report_failure, schema_of, settle, shadow_sync
 from syncmetrics.transport import Transport
 
 __all__ = ["join"]
@@ -48,6 +48,7 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
     """
 
     def __init__(self, *metrics: Metric | MetricCollection, timeout: float | None = None) -> None:
+        self._given = metrics
         self._metrics = list(_walk(metrics))
         if not self._metrics:
             raise ValueError("`join` needs the metrics that are synced per step inside of it, but was given none.")
@@ -72,12 +73,13 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
     ) -> None:
         for metric in self._metrics:
             metric._step_transport = None
+            metric._store.version += 1  # others may have updated: no rank may take its old value for the present one
         assert self._twin is not None
         route = Route(self._twin, timeout=self._timeout)
         if self._twin.world_size == 1 or isinstance(error, SyncError):
             return
         if error is None:
-            leave_pending(self._transport, _Shadow(route).wait)
+            leave_pending(self._transport, _Shadow(route, _step_schemas(self._given)).wait)
         elif isinstance(error, Exception):
             report_failure(error, route, label="join")
 
@@ -85,10 +87,12 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
 class _Shadow:
     """A thread that takes part in the syncs of the other ranks until none has any more."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, schemas: Mapping[int, Schema]) -> None:
         self._route = route
-        self._error: SyncError | None = None
-        self._thread = threading.Thread(target=self._run, name="syncmetrics join", daemon=True)
+        self._schemas = schemas
+        self._error: Exception | None = None
+        # No daemon: a process that ends must not leave the others in the middle of a step.
+        self._thread = threading.Thread(target=self._run, name="syncmetrics join")
         self._thread.start()
 
     def wait(self) -> None:
@@ -99,10 +103,20 @@ class _Shadow:
 
     def _run(self) -> None:
         try:
-            while shadow_sync(self._route):
+            while shadow_sync(self._route, self._schemas):
                 pass
-        except SyncError as error:
+        except Exception as error:  # it is raised by `wait`
             self._error = error
+
+
+def _step_schemas(metrics: Iterable[Metric | MetricCollection]) -> dict[int, Schema]:
+    """Give what the others may sync per step: each metric by itself, and each collection."""
+    steps = [module._nodes() for module in _walk(metrics)]
+    for metric in metrics:
+        if isinstance(metric, MetricCollection):
+            steps.extend(metric._step_nodes())
+    schemas = [schema_of(sorted((n.local_part() for n in nodes), key=lambda part: part.path)) for nodes in steps]
+    return {schema.fingerprint: schema for schema in schemas}
 
 
 def _walk(metrics: Iterable[Metric | MetricCollection]) -> Iterator[Metric]:

@@ -266,7 +266,7 @@ class Metric(StatefulModule):
         return route if self._step_transport is None else replace(route, transport=self._step_transport)
 
     def _refuse_synced(self, verb: str) -> None:
-        if self._store.mode is Mode.SYNCED:
+        if self._store.mode in (Mode.SYNCED, Mode.COPY):
             raise StateError(
                 f"`{self._label}` is synced, so `{verb}` would change states that are not its own; call unsync() first."
             )
@@ -331,23 +331,28 @@ class Metric(StatefulModule):
         if self._store.mode is Mode.STEP:
             return self._call_compute(function)
         nodes = self._nodes()
-        key = self._cache_key(nodes)
-        if self._cache is not None and self._cache[0] == key:
+        if self._cache is not None and self._is_cached(nodes):
             if self.sync_on_compute and self._store.mode is Mode.LOCAL:
                 note(resolve_transport(self._group), f"a cached value of `{self._label}`, without a sync")
-            return self._cache[1]
+            return self._cache[2]
         with self._shown(nodes):
             value = self._call_compute(function)
-        self._cache = (self._cache_key(nodes), value)  # `compute` may have changed what it saw
+        self._cache = (*self._cache_keys(nodes), value)  # now, for `compute` may have changed what it saw
         return value
 
-    def _cache_key(self, nodes: list[Node]) -> tuple[Any, ...]:
-        """Say what a value was computed from: the states of whom, and which version of them."""
-        is_global = self.sync_on_compute or self._store.mode is Mode.SYNCED
-        return (is_global, *(node.store.version for node in nodes))
+    def _cache_keys(self, nodes: list[Node]) -> tuple[Any, Any]:
+        """Say what a value was computed from: from which local states, of this process or of all; and as shown when."""
+        mode = self._store.mode
+        is_global = self.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
+        local = (is_global, *(node.store.version for node in nodes))
+        return local, (mode, *(node.store.shown for node in nodes))
 
-    def _is_cached(self) -> bool:
-        return self._cache is not None and self._cache[0] == self._cache_key(self._nodes())
+    def _is_cached(self, nodes: list[Node] | None = None) -> bool:
+        """Say whether the value is still good: of what is shown, if something is, and else of the local states."""
+        if self._cache is None:
+            return False
+        local, shown = self._cache_keys(self._nodes() if nodes is None else nodes)
+        return bool(self._cache[0] == local if self._store.mode is Mode.LOCAL else self._cache[1] == shown)
 
     @contextmanager
     def _shown(self, nodes: list[Node]) -> Iterator[None]:

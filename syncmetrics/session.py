@@ -155,7 +155,7 @@ def copied(nodes: Sequence[Node]) -> Iterator[None]:
     try:
         for node in nodes:
             states, update_count = node.store.local
-            node.store.show(own_copy(states), update_count, Mode.SYNCED)
+            node.store.show(own_copy(states), update_count, Mode.COPY)
         yield
     finally:
         put_back(nodes)
@@ -175,6 +175,7 @@ def stepping(nodes: Sequence[Node], merge: bool = True) -> Iterator[Callable[[Se
     merged_deltas: dict[int, Merged] = {}
 
     def sync_step(chosen: Sequence[Node], route: Route, label: str) -> None:
+        label = f"{label}, one step"
         results = sync_parts(
             [replace(n.part(n.store.states, n.store.update_count), fresh=True) for n in chosen], route, label=label
         )

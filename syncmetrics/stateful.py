@@ -28,7 +28,7 @@ class StatefulModule(nn.Module):
 
     _specs: dict[str, StateSpec]
     _list_names: tuple[str, ...]
-    _cache: tuple[Any, Any] | None
+    _cache: tuple[Any, Any, Any] | None
     _forward_cache: Any
 
     def __init__(self) -> None:

@@ -292,7 +292,8 @@ class Mode(enum.Enum):
     """Whose states a store shows at the moment."""
 
     LOCAL = "local"  #: what this process accumulated
-    SYNCED = "synced"  #: what all ranks accumulated, or a copy to compute on
+    SYNCED = "synced"  #: what all ranks accumulated
+    COPY = "copy"  #: a copy of what this process accumulated, to compute on
     STEP = "step"  #: what one batch brought, inside forward
 
 
@@ -309,6 +310,7 @@ class Store:
         version: Counts changes, so that a value computed from the states knows when it is out of date.
         device: Where the states lie.
         fresh: Whether the states were reset since their last sync, or never synced.
+        shown: Counts how often other states were shown: what is shown twice need not be the same.
     """
 
     states: States = field(default_factory=dict)
@@ -319,11 +321,13 @@ class Store:
     version: int = 0
     device: torch.device = field(default_factory=lambda: torch.empty(0).device)
     fresh: bool = True
+    shown: int = 0
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
         """Show other states, and put the present ones aside."""
         self.aside.append((self.states, self.update_count, self.mode))
         self.states, self.update_count, self.mode = states, update_count, mode
+        self.shown += 1
 
     def put_back(self) -> None:
         """Show again what was put aside last. It does nothing if nothing was, as after a reset."""

@@ -22,18 +22,20 @@ A world of one goes from 1 to 7.
 from syncmetrics.sync.engine import report_failure, shadow_sync, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.history import note
-from syncmetrics.sync.manifest import Part
-from syncmetrics.sync.pending import leave_pending, settle
+from syncmetrics.sync.manifest import Part, Schema, schema_of
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
+from syncmetrics.transport.base import leave_pending, settle
 
 __all__ = [
     "MAX_CHUNK_BYTES",
     "Merged",
     "Part",
     "Route",
+    "Schema",
     "leave_pending",
     "note",
     "report_failure",
+    "schema_of",
     "settle",
     "shadow_sync",
     "sync_parts",

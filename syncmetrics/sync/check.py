@@ -41,7 +41,6 @@ def check_failures(manifests: Sequence[Manifest]) -> None:
         PeerError: A rank said that it cannot.
     """
     failures = {rank: m.message for rank, m in enumerate(manifests) if m.status is Status.ERROR}
-    failures = {rank: m.message for rank, m in enumerate(manifests) if m.status is Status.ERROR}
     if failures:
         # The ranks may differ in what they were about to sync; the text of the error must not.
         label = next((m.label for m in manifests if m.status is Status.OK), manifests[0].label)

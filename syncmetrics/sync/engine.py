@@ -6,7 +6,7 @@ Every decision is made by the pure modules beside this one; this one goes throug
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -27,9 +27,9 @@ from syncmetrics.sync.fold import Merged, fold
 from syncmetrics.sync.history import note, notes
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, Status, describe_state, schema_of
 from syncmetrics.sync.packet import encode_bundle
-from syncmetrics.sync.pending import settle
 from syncmetrics.sync.plan import plan_sync
 from syncmetrics.sync.transfer import Route, transfer
+from syncmetrics.transport.base import settle
 
 _REPORTED = "_reported_by_syncmetrics"
 
@@ -100,13 +100,15 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
     exchange(route, pack(manifest, [], route.transport.world_size))
 
 
-def shadow_sync(route: Route) -> bool:
+def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
     """Take part in one sync of the other ranks without bringing anything.
 
     Collective: every rank of the group enters a sync, or this.
 
     Args:
         route: Over whom.
+        schemas: What the others may sync, by fingerprint: a rank that brings nothing comes to the same verdict as they
+            do.
 
     Returns:
         Whether any rank had something to sync; if none had, no rank will have any more.
@@ -124,14 +126,18 @@ def shadow_sync(route: Route) -> bool:
     check_failures(arrived.manifests)
     if not mean_the_same(arrived.headers, arrived.manifests):
         raise describe_difference(arrived.headers, gather_texts(route, b""))
-    # Where bytes go follows from the records alone, so any declaration will do.
-    spec = StateSpec("unknown", [], resolve_reduction(None))
-    count = len(active[0].records)
-    schema = Schema(tuple(Entry(0, spec, str(index), merged_by="unknown") for index in range(count)), 0)
-    manifests = _full_manifests(arrived.manifests, count, len(active[0].update_counts))
+    schema = schemas.get(active[0].fingerprint) or _unknown_schema(len(active[0].records))
+    manifests = _full_manifests(arrived.manifests, len(schema.entries), len(active[0].update_counts))
+    check_manifests(active[0].label, schema, manifests)
     plan = plan_sync(schema, manifests, [h.manifest_bytes for h in arrived.headers], arrived.packets.shape[1])
     transfer(route, plan, manifests, [[] for _ in schema.entries], arrived.packets)
     return True
+
+
+def _unknown_schema(count: int) -> Schema:
+    """Give a schema for states of which this rank knows nothing: where bytes go follows from the records alone."""
+    spec = StateSpec("unknown", [], resolve_reduction(None))
+    return Schema(tuple(Entry(0, spec, str(index), merged_by="unknown") for index in range(count)), 0)
 
 
 def _enter(route: Route, label: str) -> tuple[Route, int]:

@@ -6,13 +6,14 @@ A transport knows ranks and bytes; it knows no state and no metric. Whatever imp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "leave_pending", "settle"]
 
 
 @runtime_checkable
@@ -81,3 +82,19 @@ class Transport(Protocol):
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace an `int64` buffer by its sum over ranks, the one reduction that does not depend on any order."""
         ...
+
+
+#: What has to end before the next sync over a transport can begin: work that a rank left to the background.
+_pending: weakref.WeakKeyDictionary[Transport, Callable[[], None]] = weakref.WeakKeyDictionary()
+
+
+def leave_pending(transport: Transport, wait: Callable[[], None]) -> None:
+    """Have `wait` called before the next sync over `transport`. What it raises is raised there."""
+    _pending[transport] = wait
+
+
+def settle(transport: Transport) -> None:
+    """Wait for what was left pending over `transport`, if anything was."""
+    wait = _pending.pop(transport, None)
+    if wait is not None:
+        wait()

@@ -18,17 +18,18 @@ from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
 
 __all__ = ["Patience", "RollCall", "Store", "Why", "check_seconds", "current_patience", "set_sync_timeout", "wait_for"]
 
+#: Why a meeting failed.
+Why: TypeAlias = Literal["lost", "timeout"]
+
 #: A rank that has waited for so many seconds writes its name down.
 FIRST_SECONDS = 1.0
 #: From then on it looks so often whether another rank has concluded.
 SLICE_SECONDS = 0.25
 #: No wait is shorter: torch rounds less than a millisecond to no limit at all.
 LEAST_SECONDS = 0.01
-#: How many seconds those that wait leave to each other to write their names down.
-ROLL_SECONDS = 1.0
-
-#: Why a meeting failed.
-Why: TypeAlias = Literal["lost", "timeout"]
+#: How many seconds those that wait leave to each other to write their names down. A lost connection is not seen by all
+#: ranks at once; who does not see it writes its name down after `FIRST_SECONDS`, and must not be taken for lost.
+ROLL_SECONDS: dict[Why, float] = {"lost": 2.5, "timeout": 1.0}
 
 _UNSET: Any = object()
 _Answer = TypeVar("_Answer")
@@ -91,7 +92,7 @@ def check_seconds(name: str, seconds: float | None) -> float | None:
     Raises:
         ValueError: It is not a positive number.
     """
-    if seconds is not None and not (isinstance(seconds, (int, float)) and seconds > 0):
+    if seconds is not None and not seconds > 0:  # NaN is refused too
         raise ValueError(f"`{name}` must be a positive number of seconds, but is {seconds!r} instead.")
     return seconds
 
@@ -169,7 +170,7 @@ class RollCall:
         self.announce()
         start = time.monotonic()
         missing = self.missing()
-        while len(missing) > 1 and time.monotonic() - start < ROLL_SECONDS and self.verdict(waited) is None:
+        while len(missing) > 1 and time.monotonic() - start < ROLL_SECONDS[why] and self.verdict(waited) is None:
             time.sleep(0.02)
             missing = self.missing()
         text = f"{why}:{','.join(map(str, missing))}"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import PeerLostError, SyncTimeoutError
+from syncmetrics.transport.base import settle
 
 __all__ = ["ThreadsTransport", "ThreadsWorld", "current_transport", "run_threads"]
 
@@ -206,6 +207,7 @@ def run_threads(fn: Callable[..., _Result], world_size: int, *args: Any, timeout
         _current.transport = ThreadsTransport(world, rank)
         try:
             results[rank] = fn(rank, world_size, *args)
+            settle(_current.transport)
         except BaseException as error:  # handed to the caller below
             failures[rank] = error
         finally:

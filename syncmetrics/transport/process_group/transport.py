@@ -72,6 +72,7 @@ class ProcessGroupTransport:
         self._sequence = 0
         self._meetings = 0
         self._roll_store: Any = None
+        self._last_met: float | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProcessGroupTransport:
         return self
@@ -176,6 +177,11 @@ class ProcessGroupTransport:
             for work in post(lane, limit):
                 if work is not None:
                     wait_for(partial(_finished_within, work, lane.softly), roll, patience)
+            if self._may_be_late(start, patience.timeout):
+                verdict = roll.verdict(0.0)
+                if verdict is not None:
+                    raise verdict
+            self._last_met = time.monotonic()
         except RuntimeError as error:
             text = str(error).lower()
             if isinstance(error, SyncError):
@@ -184,6 +190,10 @@ class ProcessGroupTransport:
             if why is None:
                 raise
             raise roll.conclude(why, time.monotonic() - start) from error
+
+    def _may_be_late(self, now: float, timeout: float | None) -> bool:
+        """Say whether others may have given up before this rank came: none waits longer than since the last time."""
+        return timeout is not None and (self._last_met is None or now - self._last_met >= timeout)
 
     def _open_store(self) -> Any:
         """Give the place where waiting ranks write their names."""
@@ -225,6 +235,7 @@ class _Twin(ProcessGroupTransport):
         self._sequence = 0
         self._meetings = 0
         self._roll_store = None
+        self._last_met = None
 
 
 def _backends(group: dist.ProcessGroup) -> dict[str, str]:

@@ -1,0 +1,228 @@
+"""Ranks whose data differ: no rows, other lengths, shapes, dtypes, metrics, states, reductions."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+
+from syncmetrics import Metric, MetricCollection, dim_zero_cat
+from tests.ranks.faults_watch import Watch
+from tests.samples import Accuracy, Names, PerClass, Rows, Total
+
+CAT_DTYPES = (
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int32,
+    torch.int64,
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.complex128,
+)
+SUM_DTYPES = tuple(dtype for dtype in CAT_DTYPES if dtype is not torch.bool)
+UNPROMOTABLE = (
+    (torch.uint16, torch.int64),
+    (torch.uint32, torch.int8),
+    (torch.float8_e4m3fn, torch.float32),
+    (torch.float8_e4m3fn, torch.float8_e5m2),
+)
+
+
+class Everything(Metric):
+    """One state of each kind."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("average", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="mean")
+        self.add_state("low", torch.tensor(100.0), dist_reduce_fx="min")
+        self.add_state("grown", torch.zeros(0, 2, dtype=torch.int64), dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+        self.add_state("scores", [], dist_reduce_fx="cat")
+        self.add_state("flags", [], dist_reduce_fx="cat")
+        self.add_state("boxes", [])
+        self.add_state("names", [])
+
+    def update(self, seed: int) -> None:
+        self.total += seed
+        self.counts[seed % 3] += 1
+        self.average = (self.average * self.update_count + seed) / (self.update_count + 1)
+        self.low = torch.minimum(self.low, torch.tensor(float(seed)))
+        self.grown = torch.cat([self.grown, torch.full((1, 2), seed)])
+        self.labels.append(torch.arange(seed))
+        self.scores.append(torch.full((2, 3), seed / 7))
+        self.flags.append(torch.tensor([seed % 2 == 0, True]))
+        self.boxes.append(torch.full((seed % 3, 4), seed, dtype=torch.int16))
+        self.names.append(("image", seed, {"id": str(seed)}))
+
+    def compute(self) -> dict[str, Any]:
+        joined = {name: dim_zero_cat(getattr(self, name)) for name in ("labels", "scores", "flags", "grown")}
+        dense = {name: getattr(self, name).clone() for name in ("total", "counts", "low")}
+        average = round(self.average.item(), 9)  # the order in which a mean is taken is not what is looked at here
+        return {**joined, **dense, "average": average, "boxes": list(self.boxes), "names": list(self.names)}
+
+
+class Kind(Metric):
+    """Whatever state a rank is made to have."""
+
+    def __init__(self, default: Any, dist_reduce_fx: Any, more: bool = False) -> None:
+        super().__init__()
+        self.add_state("state", default, dist_reduce_fx=dist_reduce_fx)
+        if more:
+            self.add_state("another", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, x: Any) -> None:
+        if isinstance(self.state, list):
+            self.state.append(x)
+        else:
+            self.state = self.state + x
+
+    def compute(self) -> Any:
+        return self.state
+
+
+def of_one_process(metric: Metric, batches: list[Any]) -> Any:
+    """Give the value of one process that has all the batches."""
+    metric.sync_on_compute = False
+    for batch in batches:
+        metric.update(batch)
+    return metric.compute()
+
+
+def no_data(watch: Watch, rank: int, world_size: int) -> None:
+    for count in range(1, world_size):
+        for empty in itertools.combinations(range(world_size), count):
+            metric = Everything()
+            if rank not in empty:
+                metric.update(rank + 1)
+            right = of_one_process(Everything(), [r + 1 for r in range(world_size) if r not in empty])
+            watch.right(f"ranks {empty} have nothing", metric.compute, right, metric)
+
+
+def uneven_updates(watch: Watch, rank: int, world_size: int) -> None:
+    metric = Everything()
+    for step in range(rank):
+        metric.update(10 * rank + step)
+    right = of_one_process(Everything(), [10 * r + step for r in range(world_size) for step in range(r)])
+    watch.right("updates", metric.compute, right, metric)
+
+
+def uneven_rows(watch: Watch, rank: int, world_size: int) -> None:
+    sizes = (0, 1, 5, 1000)
+    for shift in range(4):
+        batches = [
+            torch.full((sizes[(r + shift) % 4], 2), float(r + 1), dtype=torch.float64) for r in range(world_size)
+        ]
+        metric = Rows()
+        metric.update(batches[rank])
+        watch.right(f"shift {shift}", metric.compute, torch.cat(batches), metric)
+
+
+def ragged_rows(watch: Watch, rank: int, world_size: int) -> None:
+    metric = Rows()
+    metric.update(torch.ones(2, 4 if rank == 0 else 3))
+    watch.fault("sync", metric.compute, metric)
+
+
+def ragged_list(watch: Watch, rank: int, world_size: int) -> None:
+    batches = [torch.full((r, 3 - r % 3), float(r)) for r in range(world_size)]
+    metric = Kind([], None)
+    metric.update(batches[rank])
+    watch.right("sync", metric.compute, batches, metric)
+
+
+def dtypes_cat(watch: Watch, rank: int, world_size: int) -> None:
+    for a, b in itertools.combinations(CAT_DTYPES, 2):
+        batches = [(torch.arange(3) + r).to(b if r % 2 else a) for r in range(world_size)]
+        metric = Rows()
+        metric.update(batches[rank])
+        wide = torch.promote_types(a, b)
+        watch.right(f"{a} and {b}", metric.compute, torch.cat([batch.to(wide) for batch in batches]), metric)
+
+
+def dtypes_sum(watch: Watch, rank: int, world_size: int) -> None:
+    for a, b in itertools.combinations(SUM_DTYPES, 2):
+        metric = Kind(torch.zeros((), dtype=b if rank % 2 else a), "sum")
+        metric.update(torch.tensor(rank + 1).to(b if rank % 2 else a))
+        right = torch.tensor(sum(range(world_size + 1)), dtype=torch.promote_types(a, b))
+        watch.right(f"{a} and {b}", metric.compute, right, metric)
+
+
+def dtypes_without_a_common_one(watch: Watch, rank: int, world_size: int) -> None:
+    for a, b in UNPROMOTABLE:
+        metric = Rows()
+        metric.update(torch.ones(3).to(b if rank % 2 else a))
+        watch.fault(f"{a} and {b}", metric.compute, metric)
+
+
+def other_shape(watch: Watch, rank: int, world_size: int) -> None:
+    for fx in ("sum", "min", "max", "mean", None):
+        metric = Kind(torch.zeros(2 if rank == 0 else 3), fx)
+        metric.update(1.0)
+        watch.fault(f"{fx}", metric.compute, metric)
+
+
+def other_class_count(watch: Watch, rank: int, world_size: int) -> None:
+    metric = PerClass(10 if rank == world_size - 1 else 11)
+    metric.update(torch.tensor([rank, 3]))
+    watch.fault("sync", metric.compute, metric)
+
+
+def extra_metric(watch: Watch, rank: int, world_size: int) -> None:
+    metrics: dict[str, Metric] = {"total": Total()}
+    if rank == 0:
+        metrics["extra"] = Rows()
+    collection = MetricCollection(metrics)
+    collection.update(torch.ones(2))
+    watch.fault("sync", collection.compute, collection)
+
+
+def extra_state(watch: Watch, rank: int, world_size: int) -> None:
+    metric = Kind(torch.tensor(0.0), "sum", more=rank == 0)
+    metric.update(1.0)
+    watch.fault("sync", metric.compute, metric)
+
+
+def other_reduction(watch: Watch, rank: int, world_size: int) -> None:
+    for a, b in itertools.permutations(("sum", "max", "cat", None), 2):
+        metric = Kind(torch.zeros(2), b if rank == 0 else a)
+        watch.fault(f"{a} and {b}", metric.sync, metric)
+
+
+def other_kind(watch: Watch, rank: int, world_size: int) -> None:
+    metric = Kind([], "cat") if rank == 0 else Kind(torch.zeros(2), "cat")
+    metric.update(torch.ones(2))
+    watch.fault("a tensor and a list", metric.compute, metric)
+    names = Names()
+    names.update("a" if rank == 0 else torch.ones(1))
+    watch.fault("tensors and plain data", names.compute, names)
+
+
+def shuffled_collection(watch: Watch, rank: int, world_size: int) -> None:
+    made: dict[str, Metric] = {"total": Total(), "rows": Rows(), "listed": Rows(dist_reduce_fx=None), "z": Total(5.0)}
+    names = list(made)
+    names = names[rank % 4 :] + names[: rank % 4]
+    if rank % 2:
+        names.reverse()
+    collection = MetricCollection({name: made[name] for name in names})
+    collection.update(torch.tensor([float(rank), 1.0]))
+    rows = torch.tensor([x for r in range(world_size) for x in (float(r), 1.0)])
+    total = rows.sum().double()
+    right = {"total": total, "rows": rows, "listed": rows, "z": total + 5}
+    watch.right("sync", collection.compute, right, collection)
+
+
+def crossed_metrics(watch: Watch, rank: int, world_size: int) -> None:
+    total, accuracy, common = Total(), Accuracy(), Rows()
+    total.update(torch.tensor(1.0))
+    accuracy.update(torch.tensor([1, 2]), torch.tensor([1, rank]))
+    common.update(torch.tensor([rank]))
+    for number, metric in enumerate([total, accuracy] if rank == 0 else [accuracy, total]):
+        watch.fault(f"sync {number}", metric.compute, total, accuracy)
+    watch.right("common", common.compute, torch.arange(world_size), common)

@@ -1,0 +1,382 @@
+"""How long a rank waits, and what it finds out about those that do not come: without ranks, and without waiting."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import syncmetrics
+from syncmetrics import PeerLostError, SyncTimeoutError
+from syncmetrics.transport import patience as patience_module
+from syncmetrics.transport.patience import Patience, RollCall, current_patience, set_sync_timeout, wait_for
+from syncmetrics.transport.process_group.transport import _finished_within
+from tests.samples import Total
+
+
+class FakeStore:
+    """What a store keeps, in a dict."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.asked = 0
+
+    def set(self, key: str, value: str, /) -> None:
+        self.asked += 1
+        self.kept[key] = value.encode()
+
+    def check(self, keys: list[str], /) -> bool:
+        self.asked += 1
+        return all(key in self.kept for key in keys)
+
+    def compare_set(self, key: str, expected: str, desired: str, /) -> bytes:
+        self.asked += 1
+        if key not in self.kept:
+            if expected:
+                return expected.encode()
+            self.kept[key] = desired.encode()
+        elif self.kept[key] == expected.encode():
+            self.kept[key] = desired.encode()
+        return self.kept[key]
+
+
+class GoneStore:
+    """The process that kept it has gone."""
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*args: Any) -> None:
+            raise RuntimeError("failed to recv, got 0 bytes")
+
+        return refuse
+
+
+class FakeTime:
+    """A clock that goes on only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def operation(self, done_at: float = float("inf"), then: Callable[[], None] = lambda: None) -> Any:
+        """Give an operation that is done after so many seconds, which then does something."""
+        start = self.now
+
+        def finished_within(seconds: float) -> bool:
+            self.waits.append(seconds)
+            self.now = max(self.now, min(self.now + seconds, start + done_at))
+            then()
+            return self.now >= start + done_at
+
+        return finished_within
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    fake = FakeTime()
+    monkeypatch.setattr(patience_module, "time", fake)
+    return fake
+
+
+@pytest.fixture
+def patience_of_this_test(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let a test set the times as if this process had just begun."""
+    monkeypatch.setattr(patience_module, "_patience", None)
+    for name in ("SYNCMETRICS_TIMEOUT", "SYNCMETRICS_WARN_AFTER"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def rolls(world_size: int, store: Any) -> list[RollCall]:
+    return [RollCall(lambda: store, "7", rank, world_size, "sync 7 of `F1`") for rank in range(world_size)]
+
+
+# -- the roll
+
+
+def test_nobody_is_missing_once_all_have_come() -> None:
+    store = FakeStore()
+    three = rolls(3, store)
+    assert three[0].missing() == (1, 2), "a rank knows that it is here itself"
+    three[1].announce()
+    assert three[0].missing() == (2,)
+    for roll in three:
+        roll.announce()
+    assert [roll.missing() for roll in three] == [()] * 3
+
+
+def test_a_name_is_written_once() -> None:
+    store = FakeStore()
+    roll = rolls(2, store)[0]
+    roll.announce()
+    roll.announce()
+    assert store.asked == 1
+
+
+def test_meetings_do_not_mix() -> None:
+    store = FakeStore()
+    RollCall(lambda: store, "6", 1, 2, "sync 6").announce()
+    assert RollCall(lambda: store, "7", 0, 2, "sync 7").missing() == (1,)
+
+
+@pytest.mark.parametrize("why", ["lost", "timeout"])
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_all_that_wait_give_the_same_error(why: Any, world_size: int, clock: FakeTime) -> None:
+    """Whoever concludes first decides; a rank that comes to its conclusion later adopts it."""
+    for count in range(1, world_size):
+        for absent in itertools.combinations(range(world_size), count):
+            store = FakeStore()
+            here = [roll for roll in rolls(world_size, store) if roll._rank not in absent]
+            random.Random(count).shuffle(here)
+            for roll in here:
+                roll.announce()
+            errors = [roll.conclude(why, 5.0) for roll in here]
+            assert {type(e) for e in errors} == {PeerLostError if why == "lost" else SyncTimeoutError}
+            assert {e.missing for e in errors} == {absent}  # type: ignore[attr-defined]
+            assert len({str(e) for e in errors}) == 1
+            assert ", ".join(map(str, absent)) in str(errors[0])
+            assert "sync 7 of `F1`" in str(errors[0])
+
+
+def test_the_first_conclusion_holds_whatever_the_second_would_have_been(clock: FakeTime) -> None:
+    """One rank finds a connection broken, another only that its time is up."""
+    store = FakeStore()
+    first, second, _ = rolls(3, store)
+    first.announce()
+    second.announce()
+    assert isinstance(first.conclude("lost", 1.0), PeerLostError)
+    later = second.conclude("timeout", 5.0)
+    assert isinstance(later, PeerLostError)
+    assert later.missing == (2,)
+
+
+def test_there_is_no_verdict_before_anyone_has_concluded(clock: FakeTime) -> None:
+    store = FakeStore()
+    first, second = rolls(2, store)
+    assert second.verdict(1.0) is None
+    assert not any("verdict" in key for key in store.kept), "to look for a verdict must not make one"
+    first.conclude("timeout", 3.0)
+    verdict = second.verdict(1.0)
+    assert isinstance(verdict, SyncTimeoutError)
+    assert verdict.missing == (), "a rank is not missing to itself"
+    assert "came too late" in str(verdict)
+
+
+def test_those_that_wait_leave_each_other_a_moment(clock: FakeTime) -> None:
+    """Only rank 3 is gone, but ranks 1 and 2 notice 0.3 s later than rank 0."""
+    store = FakeStore()
+    four = rolls(4, store)
+    sleep = clock.sleep
+
+    def others_come(seconds: float) -> None:
+        sleep(seconds)
+        if clock.now >= 100.3:
+            four[1].announce()
+            four[2].announce()
+
+    clock.sleep = others_come  # type: ignore[method-assign]
+    error = four[0].conclude("lost", 0.0)
+    assert error.missing == (3,)  # type: ignore[attr-defined]
+    assert clock.now < 100.5, "it does not wait any longer than it has to"
+
+
+def test_that_moment_ends(clock: FakeTime) -> None:
+    error = rolls(4, FakeStore())[0].conclude("lost", 0.0)
+    assert error.missing == (1, 2, 3)  # type: ignore[attr-defined]
+    assert clock.now <= 100.1 + max(patience_module.ROLL_SECONDS.values())
+
+
+def test_a_verdict_ends_that_moment_at_once(clock: FakeTime) -> None:
+    store = FakeStore()
+    four = rolls(4, store)
+    store.kept["7/verdict"] = b"timeout:2,3"
+    error = four[0].conclude("lost", 0.0)
+    assert isinstance(error, SyncTimeoutError)
+    assert error.missing == (2, 3)
+    assert clock.now == 100.0
+
+
+@pytest.mark.parametrize(("why", "kind"), [("lost", PeerLostError), ("timeout", SyncTimeoutError)])
+def test_without_a_store_the_error_names_nobody(why: Any, kind: type[Exception], clock: FakeTime) -> None:
+    roll = rolls(3, GoneStore())[1]
+    roll.announce()
+    assert roll.missing() == ()
+    assert roll.verdict(1.0) is None
+    error = roll.conclude(why, 1.0)
+    assert isinstance(error, kind)
+    assert error.missing == ()  # type: ignore[attr-defined]
+    assert "sync 7 of `F1`" in str(error)
+
+
+# -- waiting
+
+
+def test_what_is_done_at_once_asks_nobody(clock: FakeTime) -> None:
+    store = FakeStore()
+    wait_for(clock.operation(done_at=0.9), rolls(2, store)[0], Patience(timeout=5.0))
+    assert store.asked == 0
+    assert store.kept == {}
+
+
+def test_who_has_waited_for_a_second_is_on_the_roll(clock: FakeTime) -> None:
+    store = FakeStore()
+    wait_for(clock.operation(done_at=1.5), rolls(2, store)[0], Patience(timeout=5.0))
+    assert "7/0" in store.kept
+
+
+@pytest.mark.parametrize("timeout", [0.2, 1.0, 2.5, 60.0])
+def test_the_time_is_kept(timeout: float, clock: FakeTime) -> None:
+    with pytest.raises(SyncTimeoutError, match="rank 1 did not come to sync 7 of `F1`") as caught:
+        wait_for(clock.operation(), rolls(2, FakeStore())[0], Patience(timeout, warn_after=1000.0))
+    assert caught.value.missing == (1,)
+    assert timeout <= clock.now - 100.0 <= timeout + 0.1
+
+
+@pytest.mark.parametrize("timeout", [1e-9, 1e-4, 0.005])
+def test_no_wait_is_so_short_that_torch_takes_it_for_none(timeout: float, clock: FakeTime) -> None:
+    with pytest.raises(SyncTimeoutError):
+        wait_for(clock.operation(), rolls(2, FakeStore())[0], Patience(timeout))
+    assert min(clock.waits) >= 0.001
+
+
+def test_without_a_time_it_waits_until_it_is_done(clock: FakeTime) -> None:
+    wait_for(clock.operation(done_at=5000.0), rolls(2, FakeStore())[0], Patience(None, warn_after=1e6))
+    assert clock.now == pytest.approx(5100.0)
+
+
+def test_a_verdict_of_another_rank_ends_the_wait(clock: FakeTime) -> None:
+    """Its own time would be up much later, or never."""
+    store = FakeStore()
+    first, second, _ = rolls(3, store)
+
+    def other_gives_up() -> None:
+        if clock.now >= 102.0:
+            second.conclude("timeout", 2.0)
+
+    with pytest.raises(SyncTimeoutError) as caught:
+        wait_for(clock.operation(then=other_gives_up), first, Patience(None))
+    assert caught.value.missing == (2,)
+    assert clock.now < 104.5
+
+
+def test_what_the_operation_raises_is_raised(clock: FakeTime) -> None:
+    def broken(seconds: float) -> bool:
+        raise RuntimeError("Connection closed by peer")
+
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        wait_for(broken, rolls(2, FakeStore())[0], Patience(5.0))
+
+
+def test_one_warning_names_who_has_not_come(clock: FakeTime) -> None:
+    store = FakeStore()
+    three = rolls(3, store)
+    three[2].announce()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        wait_for(clock.operation(done_at=100.0), three[0], Patience(None, warn_after=30.0))
+    (warning,) = caught
+    assert str(warning.message) == "rank 0 has waited 30 s in sync 7 of `F1` for rank 1 to come."
+
+
+def test_when_all_are_there_the_warning_says_that_it_is_the_transfer(clock: FakeTime) -> None:
+    store = FakeStore()
+    two = rolls(2, store)
+    two[1].announce()
+    with pytest.warns(UserWarning, match="for the transfer to end"):
+        wait_for(clock.operation(done_at=40.0), two[0], Patience(None))
+
+
+def test_who_comes_in_time_is_not_warned_of(clock: FakeTime) -> None:
+    wait_for(clock.operation(done_at=29.5), rolls(2, FakeStore())[0], Patience(None))
+
+
+# -- one operation of gloo
+
+
+class FakeWork:
+    """An operation: when it is done, how a wait for it ends, and how it ended itself."""
+
+    def __init__(self, waits: list[str | None], done: bool) -> None:
+        self.waits, self.done = waits, done
+
+    def wait(self, limit: timedelta | None = None) -> None:
+        text = self.waits.pop(0) if len(self.waits) > 1 else self.waits[0]
+        if text is not None:
+            raise RuntimeError(text)
+
+    def is_completed(self) -> bool:
+        return self.done
+
+
+def test_an_operation_that_is_done() -> None:
+    assert _finished_within(FakeWork([None], True), True, 1.0)
+
+
+def test_an_operation_that_goes_on() -> None:
+    assert not _finished_within(FakeWork(["Operation timed out!"], False), True, 1.0)
+
+
+def test_an_operation_that_failed() -> None:
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        _finished_within(FakeWork(["Connection closed by peer"], True), True, 1.0)
+
+
+def test_an_operation_that_ends_just_as_the_wait_runs_out() -> None:
+    """It has come to its end, so there is nothing to raise."""
+    assert _finished_within(FakeWork(["Operation timed out!", None], True), True, 1.0)
+
+
+# -- setting the times
+
+
+def test_times_are_set_one_by_one(patience_of_this_test: pytest.MonkeyPatch) -> None:
+    assert current_patience() == Patience(None, 30.0)
+    set_sync_timeout(12.0)
+    assert current_patience() == Patience(12.0, 30.0)
+    set_sync_timeout(warn_after=3)
+    assert current_patience() == Patience(12.0, 3)
+    set_sync_timeout(None)
+    assert current_patience() == Patience(None, 3)
+    assert syncmetrics.set_sync_timeout is set_sync_timeout
+
+
+@pytest.mark.parametrize("bad", [0, -1.0, float("nan")])
+def test_a_time_is_positive(bad: float, patience_of_this_test: pytest.MonkeyPatch) -> None:
+    for name in ("timeout", "warn_after"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a positive number of seconds"):
+            set_sync_timeout(**{name: bad})
+    assert current_patience() == Patience(None, 30.0), "what is refused changes nothing"
+
+
+def test_the_environment_holds_before_the_first_call(patience_of_this_test: pytest.MonkeyPatch) -> None:
+    patience_of_this_test.setenv("SYNCMETRICS_TIMEOUT", "2.5")
+    patience_of_this_test.setenv("SYNCMETRICS_WARN_AFTER", "1")
+    assert current_patience() == Patience(2.5, 1.0)
+    set_sync_timeout(7.0)
+    assert current_patience() == Patience(7.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["SYNCMETRICS_TIMEOUT", "SYNCMETRICS_WARN_AFTER"])
+@pytest.mark.parametrize("bad", ["0", "-3", "nan", "soon"])
+def test_the_environment_is_checked_as_the_call_is(
+    name: str, bad: str, patience_of_this_test: pytest.MonkeyPatch
+) -> None:
+    patience_of_this_test.setenv(name, bad)
+    with pytest.raises(ValueError, match=name):
+        current_patience()
+
+
+@pytest.mark.parametrize("bad", [0, -1.0, float("nan")])
+def test_the_time_of_a_metric_is_checked_as_the_call_is(bad: float) -> None:
+    with pytest.raises(ValueError, match="`sync_timeout` must be a positive number of seconds"):
+        Total(sync_timeout=bad)
