@@ -22,13 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syncmetrics.metric import Metric
 from syncmetrics.reductions import ReduceFx, Reduction
 from syncmetrics.session import Syncable
 from syncmetrics.states import State, States, spec_of_value
 from syncmetrics.sync import Merged, Part
 from syncmetrics.transport import WORLD
 
-__all__ = ["Adapter", "adapter_of", "foreign_nodes", "register_adapter"]
+__all__ = ["Adapter", "ForeignNode", "adapter_of", "foreign_nodes", "register_adapter"]
 
 #: Libraries whose adapters come with the package, by the name of their top-level module.
 _BUILT_IN = ("torchmetrics", "torcheval", "ignite")
@@ -88,6 +89,13 @@ class Adapter:
         """Give the process group that the metric was given; `syncmetrics.WORLD` for all ranks."""
         return WORLD
 
+    def forward(self, metric: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Add one batch, and give its value if the metric gives one. It must not communicate."""
+        if callable(metric):
+            return metric(*args, **kwargs)
+        metric.update(*args, **kwargs)
+        return None
+
     def compute(self, metric: Any) -> Any:
         """Give the value of what is shown. It must not communicate."""
         return metric.compute()
@@ -124,13 +132,23 @@ def adapter_of(metric: Any) -> Adapter | None:
 
 
 @dataclass(slots=True)
-class _ForeignNode:
+class ForeignNode:
+    """A foreign metric in a sync.
+
+    Attributes:
+        path: Name of the metric inside what is synced together.
+        metric: The metric.
+        adapter: How it takes part.
+        undo: What puts its local states back, while others are shown.
+    """
+
     path: str
     metric: Any
     adapter: Adapter
     undo: Callable[[], None] | None = None
 
     def local_part(self) -> Part:
+        """Give what this process brings to a sync."""
         adapter, metric = self.adapter, self.metric
         states, defaults = adapter.states(metric), adapter.defaults(metric)
         specs = {
@@ -140,9 +158,11 @@ class _ForeignNode:
         return Part(self.path, specs, states, adapter.update_count(metric), _device_of(states), adapter.merge(metric))
 
     def show(self, result: Merged) -> None:
+        """Show the states of all ranks."""
         self.undo = self.adapter.show(self.metric, result.states, result.update_count)
 
     def put_back(self) -> None:
+        """Show the local states again."""
         if self.undo is not None:
             undo, self.undo = self.undo, None
             undo()
@@ -155,10 +175,13 @@ def foreign_nodes(path: str, metric: Any, adapter: Adapter) -> list[tuple[Syncab
     """Give a node for each metric inside a foreign one, with its process group."""
     nodes: list[tuple[Syncable, Any]] = []
     for name, member in adapter.members(metric):
+        where = ".".join(part for part in (path, name) if part)
+        if isinstance(member, Metric):  # one of ours, inside a container of theirs
+            nodes.extend((node, member._group) for node in member._nodes(where))
+            continue
         inner = adapter if member is metric else adapter_of(member)
         if inner is not None:
-            where = ".".join(part for part in (path, name) if part)
-            nodes.append((_ForeignNode(where, member, inner), inner.process_group(member)))
+            nodes.append((ForeignNode(where, member, inner), inner.process_group(member)))
     return nodes
 
 

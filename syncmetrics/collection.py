@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from syncmetrics.adapted import AdaptedMetric
+from syncmetrics.adapters import adapter_of
 from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
@@ -142,24 +144,33 @@ class MetricCollection(nn.Module):
         self._check_keywords(kwargs)
         self._refuse_updates()
         groups = self._own_groups()
-        nodes = self._nodes()
-        once = {name: self._merges(name) for name in self._members}
+        guests = [name for name in self._members if isinstance(self[name], AdaptedMetric)]
+        values = {name: self[name].forward(*args, **self._chosen(name, kwargs)) for name in guests}
+        own = [group for group in groups if group[0] not in guests]
+        values |= self._step(own, args, kwargs)
+        in_order = {name: values[name] for name in self._members}
+        return flatten(self._members, in_order, self.prefix or "", self.postfix or "")
+
+    def _step(self, groups: list[list[str]], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one batch through groups of metrics: update fresh states, give the values, merge."""
+        names = [name for group in groups for name in group]
+        once = {name: self._merges(name) for name in names}
         with ExitStack() as stack:
             twice = unique_nodes([n for name, merges in once.items() if not merges for n in self._nodes([name])])
             stores = {id(node.store) for node in twice}
-            sync_step = stack.enter_context(stepping([n for n in nodes if id(n.store) not in stores]))
+            sync_step = stack.enter_context(stepping([n for n in self._nodes(names) if id(n.store) not in stores]))
             stack.enter_context(stepping(twice, merge=False))
             for group in groups:
                 self._update_group(group, args, kwargs)
             for members in self._step_members():
                 sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
-            values = {name: self[name].compute() for name in self._members}
+            values = {name: self[name].compute() for name in names}
             for name, value in values.items():
                 self[name]._forward_cache = value
         for group in groups:
             if not once[group[0]]:
                 self._update_group(group, args, kwargs)
-        return flatten(self._members, values, self.prefix or "", self.postfix or "")
+        return values
 
     def compute(self) -> dict[str, Any]:
         """Give the values of all metrics.
@@ -227,11 +238,12 @@ class MetricCollection(nn.Module):
 
     # -- construction
 
-    def _add(self, name: str, metric: Metric, member: Member | None = None) -> None:
+    def _add(self, name: str, metric: Any, member: Member | None = None) -> None:
+        if not isinstance(metric, Metric) and adapter_of(metric) is not None:
+            metric = AdaptedMetric(metric)
         if not isinstance(metric, Metric):
             raise TypeError(
-                f"`{name}` must be a syncmetrics.Metric or a MetricCollection, but is a"
-                f" {type(metric).__name__} instead."
+                f"`{name}` must be a syncmetrics.Metric or a MetricCollection, but is a {type(metric).__name__} instead."
             )
         if name in self._members:
             raise ValueError(
@@ -304,12 +316,15 @@ class MetricCollection(nn.Module):
         """Update what these metrics share, once."""
         name = group[0]
         metric = self[name]
-        takes = self._members[name].takes
-        chosen = kwargs if takes is None else {k: v for k, v in kwargs.items() if k in takes}
+        chosen = self._chosen(name, kwargs)
         if len(group) == 1:
             metric.update(*args, **chosen)
         else:
             metric._core._update_shared(args, chosen)
+
+    def _chosen(self, name: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        takes = self._members[name].takes
+        return kwargs if takes is None else {k: v for k, v in kwargs.items() if k in takes}
 
     def _step_members(self) -> list[list[str]]:
         """Give the metrics that are synced per step, those together that go in one sync."""
@@ -381,8 +396,4 @@ def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]
         return
     first = list(metrics) if isinstance(metrics, Sequence) else [metrics]
     for metric in [*first, *more]:
-        if not isinstance(metric, (Metric, MetricCollection)):
-            raise TypeError(
-                f"a collection holds syncmetrics.Metric and MetricCollection, but was given a {type(metric).__name__}."
-            )
         yield None, metric

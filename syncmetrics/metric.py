@@ -15,6 +15,7 @@ from torch import Tensor
 
 from syncmetrics.bookkeeping import raw_function, roll_back, wrap_compute, wrap_update
 from syncmetrics.errors import StateError
+from syncmetrics.guest import GuestMixin, register_guest
 from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
@@ -36,7 +37,7 @@ __all__ = ["Metric"]
 _Self = TypeVar("_Self", bound="Metric")
 
 
-class Metric(StatefulModule):
+class Metric(GuestMixin, StatefulModule):
     """Base class of all metrics.
 
     A metric declares its states with `add_state`, changes them in `update` and turns them into a value in `compute`::
@@ -81,6 +82,7 @@ class Metric(StatefulModule):
         sync_timeout: float | None = None,
     ) -> None:
         super().__init__()
+        register_guest(Metric)
         self.dist_sync_on_step = dist_sync_on_step
         self.sync_on_compute = sync_on_compute
         self.sync_timeout = check_seconds("sync_timeout", sync_timeout)
@@ -247,10 +249,18 @@ class Metric(StatefulModule):
         """Give this metric and all metrics inside it, each store once."""
         nodes = []
         for name, module in self.named_modules():
-            if isinstance(module, Metric) and module._core is module and (module is self or module._specs):
+            if isinstance(module, Metric) and module._core is module:
                 where = ".".join(part for part in (path, name) if part)
-                nodes.append(Node(where, module._store, module._specs, module._merge))
+                nodes.append(module._node(where))
         return unique_nodes(nodes)
+
+    def _node(self, path: str) -> Node:
+        """Give this metric by itself."""
+        return Node(path, self._store, self._specs, self._merge)
+
+    def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Give the arguments that `update` takes."""
+        return inspect.signature(self._core.update).parameters
 
     def _local_nodes(self) -> list[Node]:
         nodes = self._nodes()

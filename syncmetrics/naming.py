@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +92,7 @@ def check_affix(argument: str, value: str | None) -> str | None:
 
 def keyword_names(metric: Metric) -> frozenset[str] | None:
     """Give the names of the arguments that `update` takes, or None if it takes any."""
-    parameters = inspect.signature(metric._core.update).parameters.values()
+    parameters = metric._update_parameters().values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))

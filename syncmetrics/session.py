@@ -83,6 +83,11 @@ class Node:
         """Show the states of all ranks."""
         self.store.show(result.states, result.update_count, Mode.SYNCED)
 
+    def show_copy(self) -> None:
+        """Show copies of the local states."""
+        states, update_count = self.store.local
+        self.store.show(own_copy(states), update_count, Mode.COPY)
+
     def put_back(self) -> None:
         """Show the local states again."""
         self.store.put_back()
@@ -154,8 +159,7 @@ def copied(nodes: Sequence[Node]) -> Iterator[None]:
     """Show copies of the local states, so that `compute` can edit what it sees. It does not communicate."""
     try:
         for node in nodes:
-            states, update_count = node.store.local
-            node.store.show(own_copy(states), update_count, Mode.COPY)
+            node.show_copy()
         yield
     finally:
         put_back(nodes)

@@ -121,7 +121,7 @@ def test_a_value_under_an_undeclared_name_that_is_taken_is_told() -> None:
 
 
 WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: MetricCollection(5), TypeError, "was given a int"),
+    (lambda: MetricCollection(5), TypeError, "`int` must be a syncmetrics.Metric"),
     (lambda: MetricCollection([Total(), nn.Linear(1, 1)]), TypeError, "Linear"),
     (lambda: MetricCollection({"a": nn.Linear(1, 1)}), TypeError, "`a` must be a syncmetrics.Metric"),
     (lambda: MetricCollection({"a": Total()}, Rows()), TypeError, "put them into the mapping"),

@@ -18,10 +18,10 @@ LAYERS = (
     {"plain", "reductions"},
     {"states"},
     {"sync"},
-    {"bookkeeping", "checkpoint", "session"},
+    {"bookkeeping", "checkpoint", "guest", "session"},
     {"stateful"},
     {"metric"},
-    {"adapters", "naming", "sharing", "collection", "wrappers", "helpers", "faults", "joining"},
+    {"adapted", "adapters", "naming", "sharing", "collection", "wrappers", "helpers", "faults", "joining"},
     {"metrics"},
     {"integrations", "testing", "data"},
 )
