@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from syncmetrics.adapters import ForeignNode, adapter_of, foreign_nodes
@@ -50,24 +50,24 @@ class AdaptedMetric(Metric):
         self._store.grow(self._store.states, self._store.update_count + 1)
         return self._forward_cache
 
-    def reset(self) -> None:
-        """Reset the metric inside."""
-        super().reset()
-        self.inner.reset()
-
     def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.inner.update).parameters
 
     def _node(self, path: str) -> Node:
         guests = tuple(n for n, _ in foreign_nodes("", self.inner, self._adapter) if isinstance(n, ForeignNode))
-        return _AdaptedNode(path, self._store, {}, None, guests)
+        return _AdaptedNode(path, self._store, {}, None, self.inner, guests)
 
 
 @dataclass(frozen=True, slots=True)
 class _AdaptedNode(Node):
     """The node of a metric whose states are those of one or several foreign metrics."""
 
+    inner: Any = None
     guests: tuple[ForeignNode, ...] = ()
+
+    def reset(self) -> None:
+        self.inner.reset()
+        self.store.reset({})
 
     def local_part(self) -> Part:
         parts = [guest.local_part() for guest in self.guests]
@@ -76,8 +76,9 @@ class _AdaptedNode(Node):
             (part,) = parts
             specs, states, merge = part.specs, part.states, part.merge
         else:
-            specs = {f"{p.path}.{name}": spec for p in parts for name, spec in p.specs.items()}
-            states = {f"{p.path}.{name}": value for p in parts for name, value in p.states.items()}
+            named = [(f"{p.path}.{name}", spec, p.states[name]) for p in parts for name, spec in p.specs.items()]
+            specs = {name: replace(spec, name=name) for name, spec, _ in named}
+            states = {name: value for name, _, value in named}
             merge = None
         device = next((part.device for part in parts), self.store.device)
         return Part(self.path, specs, states, update_count, device, merge, self.store.fresh)

@@ -17,7 +17,7 @@ from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
 from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.sharing import share_states, take_apart
-from syncmetrics.states import Mode, fresh_states
+from syncmetrics.states import Mode
 from syncmetrics.sync import note
 from syncmetrics.transport import Transport
 
@@ -189,7 +189,7 @@ class MetricCollection(nn.Module):
         """Give every state its default. It does not communicate."""
         self._own_groups()
         for node in self._nodes():
-            node.store.reset(fresh_states(node.specs, node.store.device))
+            node.reset()
         for metric in self.values():
             metric._forget()
         share_states(self.values())

@@ -24,7 +24,6 @@ from syncmetrics.states import (
     States,
     Store,
     check_value,
-    fresh_states,
     merge_over_time,
     own_copy,
 )
@@ -179,7 +178,7 @@ class Metric(GuestMixin, StatefulModule):
         """Give every state its default. It does not communicate."""
         self._leave_group()
         for node in self._nodes():
-            node.store.reset(fresh_states(node.specs, node.store.device))
+            node.reset()
         self._forget()
 
     def sync(self) -> None:

@@ -96,6 +96,10 @@ class Node:
         """Remember that the states were exchanged."""
         self.store.fresh = False
 
+    def reset(self) -> None:
+        """Give every state its default."""
+        self.store.reset(fresh_states(self.specs, self.store.device))
+
 
 def unique_nodes(nodes: Sequence[_Any]) -> list[_Any]:
     """Leave out nodes whose store another node already has: shared states are synced once."""
