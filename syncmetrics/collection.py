@@ -243,7 +243,7 @@ class MetricCollection(nn.Module):
             metric = AdaptedMetric(metric)
         if not isinstance(metric, Metric):
             raise TypeError(
-                f"`{name}` must be a syncmetrics.Metric or a MetricCollection, but is a {type(metric).__name__} instead."
+                f"`{name}` must be a syncmetrics.Metric or a MetricCollection, but is a {type(metric).__name__}."
             )
         if name in self._members:
             raise ValueError(

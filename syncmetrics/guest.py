@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["GuestMixin", "register_guest"]
+__all__ = ["GuestMixin", "refuse_options", "register_guest"]
 
 
 def register_guest(cls: type) -> None:
@@ -17,6 +17,25 @@ def register_guest(cls: type) -> None:
     base = getattr(sys.modules.get("torchmetrics.metric"), "Metric", None)
     if base is not None and not issubclass(cls, base):
         base.register(cls)
+
+
+_INSTEAD = {
+    "compute_on_cpu": "append `.cpu()` tensors in `update`: states on the CPU are synced over any group",
+    "dist_sync_fn": "give a transport of your own as `process_group`",
+    "distributed_available_fn": "leave it out, or say `sync_on_compute=False`: without a process group nothing is sent",
+    "full_state_update": "set it as an attribute of the class",
+}
+
+
+def refuse_options(metric: str, options: dict[str, Any]) -> None:
+    """Refuse arguments that a metric does not have, with what to write in place of torchmetrics' own.
+
+    Raises:
+        TypeError: There are any.
+    """
+    for name in options:
+        advice = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise TypeError(f"`{metric}` has no argument `{name}`{advice}.")
 
 
 class GuestMixin:

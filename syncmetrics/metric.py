@@ -15,7 +15,7 @@ from torch import Tensor
 
 from syncmetrics.bookkeeping import raw_function, roll_back, wrap_compute, wrap_update
 from syncmetrics.errors import StateError
-from syncmetrics.guest import GuestMixin, register_guest
+from syncmetrics.guest import GuestMixin, refuse_options, register_guest
 from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
@@ -64,6 +64,8 @@ class Metric(GuestMixin, StatefulModule):
         process_group: Over which ranks: a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport. Left
             out: all of them.
         sync_timeout: Seconds to wait for the other ranks in a sync; left out, the process group decides.
+        compute_with_cache: Whether `compute` gives the last value again, without a sync, until the next update.
+        **unknown: Refused, with what to write in place of an argument that torchmetrics has.
     """
 
     higher_is_better: bool | None = None
@@ -79,11 +81,15 @@ class Metric(GuestMixin, StatefulModule):
         sync_on_compute: bool = True,
         process_group: Any = WORLD,
         sync_timeout: float | None = None,
+        compute_with_cache: bool = True,
+        **unknown: Any,
     ) -> None:
+        refuse_options(type(self).__name__, unknown)
         super().__init__()
         register_guest(Metric)
         self.dist_sync_on_step = dist_sync_on_step
         self.sync_on_compute = sync_on_compute
+        self.compute_with_cache = compute_with_cache
         self.sync_timeout = check_seconds("sync_timeout", sync_timeout)
         self._group: BoundGroup = bind_group(process_group)
 
@@ -358,7 +364,7 @@ class Metric(GuestMixin, StatefulModule):
 
     def _is_cached(self, nodes: list[Node] | None = None) -> bool:
         """Say whether the value is still good: of what is shown, if something is, and else of the local states."""
-        if self._cache is None:
+        if self._cache is None or not self.compute_with_cache:
             return False
         local, shown = self._cache_keys(self._nodes() if nodes is None else nodes)
         return bool(self._cache[0] == local if self._store.mode is Mode.LOCAL else self._cache[1] == shown)
