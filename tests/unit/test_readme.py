@@ -1,4 +1,4 @@
-"""The README's examples run as they stand."""
+"""The examples of the README and of the docs without a test of their own run as they stand."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,13 @@ import pytest
 
 from syncmetrics.transport import patience
 
-README = Path(__file__).parents[2] / "README.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+ROOT = Path(__file__).parents[2]
+TEXTS = [(ROOT / name).read_text() for name in ("README.md", "docs/adapters.md")]
+EXAMPLES = [example for text in TEXTS for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 6
+    assert len(EXAMPLES) >= 9
 
 
 @pytest.mark.parametrize("index", range(len(EXAMPLES)))
