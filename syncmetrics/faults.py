@@ -19,8 +19,7 @@ def share_errors(*, process_group: Any = WORLD, timeout: float | None = None) ->
 
     If the block raises, this rank enters the next sync of the group with the message in place of its states, and then
     raises on. Every other rank raises `PeerError` from that sync, with the rank and the message in it, its local
-    states as they
-    were. If nothing is raised, nothing is done::
+    states as they were. If nothing is raised, nothing is done::
 
         with share_errors():
             for images, labels in loader:

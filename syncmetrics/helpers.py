@@ -141,8 +141,7 @@ def synced(*metrics: Any, process_group: Any = OWN, timeout: float | None = None
 
     Inside the `with` block every `compute()` gives the value of all ranks and costs no communication. Afterwards the
     local states are what they were, whatever was raised. Collective: every rank of the group must enter this with the
-    same metrics, in
-    any order of the keys of a mapping.
+    same metrics, in any order of the keys of a mapping.
 
     Args:
         *metrics: Metrics, collections, and lists, tuples and dicts of them.

@@ -27,12 +27,9 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
 
     Inside the block the per-step syncs of these metrics go over a CPU group of their own, made once. A rank that
     leaves the block goes on to take part in them in the background, without data, until all ranks have left it; its
-    next sync
-    waits for that. So the value of a step is that of the ranks which had a batch, and the block can stand inside
-    torch's own
-    `Join` around a DistributedDataParallel model. `compute` belongs behind the block: it needs no join, whatever the
-    ranks
-    hold.
+    next sync waits for that. So the value of a step is that of the ranks which had a batch, and the block can stand
+    inside torch's own `Join` around a DistributedDataParallel model. `compute` belongs behind the block: it needs no
+    join, whatever the ranks hold.
 
     Collective: every rank of the group must enter and leave the block, also one without any batch.
 

@@ -111,9 +111,8 @@ class Metric(GuestMixin, StatefulModule):
     def compute(self) -> Any:
         """Give the value of the states.
 
-        Collective: every rank of the group must call this, unless `sync_on_compute=False`, or nothing was updated
-            since the last call,
-        whose value is then given again. To be written by every metric, as if there were one process.
+        Collective: every rank of the group must call this, unless `sync_on_compute=False`, or nothing was updated since
+        the last call, whose value is then given again. To be written by every metric, as if there were one process.
         """
         raise NotImplementedError(f"`{type(self).__name__}` must have a `compute` method.")
 
@@ -165,8 +164,7 @@ class Metric(GuestMixin, StatefulModule):
 
         One `update` into fresh states, one `compute` on them, and a merge whose cost does not grow with what was
         accumulated. (A metric whose states cannot be merged, a tensor with dist_reduce_fx=None, is updated twice.)
-        Collective if
-        `dist_sync_on_step=True`.
+        Collective if `dist_sync_on_step=True`.
         """
         self._prepare_update("forward", args, kwargs)
         nodes = self._nodes()

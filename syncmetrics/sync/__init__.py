@@ -3,18 +3,17 @@
 The protocol of one sync, step by step:
 
 1. **Describe** (`manifest`). Snapshot the local states, references only, and write down what this rank holds: dtypes,
-shapes,
-   lengths, update counts. If that fails, the manifest says so; nothing is raised yet.
+   shapes, lengths, update counts. If that fails, the manifest says so; nothing is raised yet.
 2. **Exchange** (`packet`, `exchange`). One `all_gather` of a packet whose size follows from the world size alone. Small
-states ride inside it.
-   A manifest that is larger than a packet goes on in one more gather.
+   states ride inside it. A manifest that is larger than a packet goes on in one more gather.
 3. **Check** (`check`). Every rank reads the same packets and comes to the same verdict: all go on, or all raise the
-same error. 4. **Plan** (`plan`). The transfers that are left follow from the manifests: none at all if everything rode
-inside.
+   same error.
+4. **Plan** (`plan`). The transfers that are left follow from the manifests: none at all if everything rode inside.
 5. **Transfer** (`transfer`). Ragged bytes, padded when that wastes little and broadcast when it would waste much, in
-bounded chunks. 6. **Fold** (`fold`). Values are reduced in rank order with torch operations, so the result depends
-neither on packing
-nor on the backend. 7. **Hand over**. The caller gets fresh states; the local ones stand untouched beside them.
+   bounded chunks.
+6. **Fold** (`fold`). Values are reduced in rank order with torch operations, so the result depends neither on packing
+   nor on the backend.
+7. **Hand over**. The caller gets fresh states; the local ones stand untouched beside them.
 
 A world of one goes from 1 to 7.
 """

@@ -2,8 +2,7 @@
 
 A state whose bytes lie inside the packets of all ranks needs nothing more. Of the others, the small ones of all
 metrics share one buffer; a large one has a transfer of its own, straight into the place where its result will stand;
-and large integer
-sums go through the backend's own sum, which gives the same bits in any order.
+and large integer sums go through the backend's own sum, which gives the same bits in any order.
 """
 
 from __future__ import annotations

@@ -30,8 +30,7 @@ def assert_matches_single_process(
 
     Ranks are threads of this process, so `make_metric` may be a lambda and a whole table of metrics takes a second.
     For every world size the batches are dealt to the ranks in turn; ranks beyond the number of batches have no data.
-    It is
-    asserted that
+    It is asserted that
 
     - every rank computes the same value, bit for bit;
     - it is the value of one process that saw all batches;

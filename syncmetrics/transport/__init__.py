@@ -2,8 +2,7 @@
 
 `resolve_transport` is the one place that decides over whom a sync goes: over what the user named, else over the
 threads of a `ThreadsWorld` if this thread is one of its ranks, else over all ranks of `torch.distributed` if it is up,
-else over
-nobody.
+else over nobody.
 """
 
 from __future__ import annotations
