@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]  # it has no types
-from accelerate.data_loader import BatchSamplerShard  # type: ignore[import-untyped]  # it has no types
-from accelerate.state import GradientState, PartialState  # type: ignore[import-untyped]  # it has no types
+from accelerate import Accelerator
+from accelerate.data_loader import BatchSamplerShard
+from accelerate.state import GradientState, PartialState
 from torch import Tensor
 
 __all__ = ["last_batch_mask", "refuse_gathered", "valid_mask"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from accelerate.state import GradientState  # type: ignore[import-untyped]  # it has no types
+from accelerate.state import GradientState
 from torch import Tensor
 
 from syncmetrics.collection import MetricCollection
