@@ -50,6 +50,11 @@ class AdaptedMetric(Metric):
         self._store.grow(self._store.states, self._store.update_count + 1)
         return self._forward_cache
 
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Names of the values of the metric inside, if it gives several and they are known."""
+        return self._adapter.output_names(self.inner)
+
     def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.inner.update).parameters
 

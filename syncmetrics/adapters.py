@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
 from syncmetrics.reductions import ReduceFx, Reduction
 from syncmetrics.session import Syncable
@@ -29,7 +30,7 @@ from syncmetrics.states import State, States, spec_of_value
 from syncmetrics.sync import Merged, Part
 from syncmetrics.transport import WORLD
 
-__all__ = ["Adapter", "ForeignNode", "adapter_of", "foreign_nodes", "register_adapter"]
+__all__ = ["Adapter", "AttributesAdapter", "ForeignNode", "adapter_of", "foreign_nodes", "register_adapter"]
 
 #: Libraries whose adapters come with the package, by the name of their top-level module.
 _BUILT_IN = ("torchmetrics", "torcheval", "ignite")
@@ -99,6 +100,59 @@ class Adapter:
     def compute(self, metric: Any) -> Any:
         """Give the value of what is shown. It must not communicate."""
         return metric.compute()
+
+    def output_names(self, metric: Any) -> tuple[str, ...] | None:
+        """Give the keys of the dict that `compute` gives, as far as they are known before; None for any other value."""
+        return None
+
+
+class AttributesAdapter(Adapter):
+    """How metrics take part that show the result of a sync in more attributes than those they sync.
+
+    All attributes are kept while the metric shows the states of all ranks, and put back afterwards.
+    """
+
+    def __init__(self) -> None:
+        #: Metrics that show the states of all ranks at the moment.
+        self._shown: set[int] = set()
+
+    def local_states(self, metric: Any) -> States:
+        """Give the local states, as `Adapter.states` does."""
+        raise NotImplementedError(f"`{type(self).__name__}` must have a `local_states` method.")
+
+    def shown_attributes(self, metric: Any, states: States) -> Mapping[str, Any]:
+        """Give the attributes with which the metric shows the states of all ranks."""
+        raise NotImplementedError(f"`{type(self).__name__}` must have a `shown_attributes` method.")
+
+    def states(self, metric: Any) -> States:
+        """Give the local states.
+
+        Raises:
+            StateError: The metric shows those of all ranks.
+        """
+        if id(metric) in self._shown:
+            raise StateError(f"this {type(metric).__name__} is synced already; leave the outer `synced` first.")
+        return self.local_states(metric)
+
+    def show(self, metric: Any, states: States, update_count: int) -> Callable[[], None]:
+        """Put the states of all ranks in place."""
+        if id(metric) in self._shown:  # the same metric, given twice: whoever showed it first puts it back
+            return _nothing
+        shown = self.shown_attributes(metric, states)
+        own, local = metric.__dict__, dict(metric.__dict__)
+
+        def put_back() -> None:
+            self._shown.discard(id(metric))
+            own.clear()
+            own.update(local)
+
+        self._shown.add(id(metric))
+        own.update(shown)
+        return put_back
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 _adapters: dict[type, Adapter] = {}

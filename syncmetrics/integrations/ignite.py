@@ -22,7 +22,7 @@ from ignite.metrics import Frequency, MetricGroup, MetricsLambda
 from ignite.metrics.metric import Metric
 from torch import Tensor
 
-from syncmetrics.adapters import Adapter, register_adapter
+from syncmetrics.adapters import AttributesAdapter, register_adapter
 from syncmetrics.collection import MetricCollection
 from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric as OurMetric
@@ -42,7 +42,7 @@ _OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class IgniteAdapter(Adapter):
+class IgniteAdapter(AttributesAdapter):
     """How an `ignite.metrics.Metric` takes part; of a combination of metrics (`MetricsLambda`), those inside it."""
 
     def reductions(self, metric: Any) -> Mapping[str, ReduceFx | Reduction]:
@@ -50,10 +50,8 @@ class IgniteAdapter(Adapter):
         operations, rows, _ = _attributes(metric)
         return {**dict.fromkeys(operations), **dict.fromkeys(rows, "cat"), _ABOUT: None}
 
-    def states(self, metric: Any) -> States:
+    def local_states(self, metric: Any) -> States:
         """Give the local states."""
-        if id(metric) in _shown:
-            raise StateError(f"this {type(metric).__name__} is synced already; leave the outer `synced` first.")
         operations, rows, flags = _attributes(metric)
         states: States = {name: [_as_tensor(metric.__dict__[name])] for name in operations}
         states.update({name: list(metric.__dict__[name]) for name in rows})
@@ -61,10 +59,8 @@ class IgniteAdapter(Adapter):
         states[_ABOUT] = [{"numbers": numbers, "flags": {name: metric.__dict__[name] for name in flags}}]
         return states
 
-    def show(self, metric: Any, states: States, update_count: int) -> Callable[[], None]:
-        """Put the states of all ranks in place, and keep `compute` from communicating."""
-        if id(metric) in _shown:  # the same metric, given twice
-            return _nothing
+    def shown_attributes(self, metric: Any, states: States) -> Mapping[str, Any]:
+        """Give what the ranks have together, and a `compute` that does not communicate."""
         operations, rows, flags = _attributes(metric)
         about: list[Any] = list(states[_ABOUT])
         shown: dict[str, Any] = {name: states[name] for name in rows}
@@ -84,20 +80,7 @@ class IgniteAdapter(Adapter):
             with _alone():
                 return compute()
 
-        local = dict(metric.__dict__)
-
-        def put_back() -> None:
-            _shown.discard(id(metric))
-            metric.__dict__.clear()
-            metric.__dict__.update(local)
-
-        try:
-            _shown.add(id(metric))
-            metric.__dict__.update(shown, compute=compute_alone)
-        except BaseException:
-            put_back()
-            raise
-        return put_back
+        return {**shown, "compute": compute_alone}
 
     def members(self, metric: Any) -> Iterator[tuple[str, Any]]:
         """Give the metric, or those it is made of: each once."""
@@ -106,14 +89,6 @@ class IgniteAdapter(Adapter):
             if id(member) not in seen:
                 seen.add(id(member))
                 yield name, member
-
-
-#: Metrics that show the states of all ranks at the moment.
-_shown: set[int] = set()
-
-
-def _nothing() -> None:
-    """Leave everything to whoever showed the metric first."""
 
 
 @contextmanager

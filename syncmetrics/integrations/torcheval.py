@@ -17,8 +17,7 @@ from torch import Tensor
 from torcheval.metrics import toolkit
 from torcheval.metrics.metric import Metric
 
-from syncmetrics.adapters import Adapter, register_adapter
-from syncmetrics.errors import StateError
+from syncmetrics.adapters import AttributesAdapter, register_adapter
 from syncmetrics.helpers import synced
 from syncmetrics.reductions import ReduceFx, Reduction
 from syncmetrics.states import State, States, own_copy
@@ -29,7 +28,7 @@ __all__ = ["TorchevalAdapter", "install", "uninstall"]
 _KEYS, _VALUES = ".keys", ".values"
 
 
-class TorchevalAdapter(Adapter):
+class TorchevalAdapter(AttributesAdapter):
     """How a `torcheval.metrics.Metric` takes part.
 
     A dict of tensors travels as a list of its keys and a list of its tensors, a number as a list of one.
@@ -43,10 +42,8 @@ class TorchevalAdapter(Adapter):
             names.update(dict.fromkeys((name + _KEYS, name + _VALUES) if is_dict else (name,)))
         return names
 
-    def states(self, metric: Any) -> States:
+    def local_states(self, metric: Any) -> States:
         """Give the local states, prepared by the metric for being sent. The metric itself stays as it is."""
-        if id(metric) in _shown:
-            raise StateError(f"this {type(metric).__name__} is synced already; leave the outer `synced` first.")
         ready = _twin(metric)
         ready._prepare_for_merge_state()
         states: States = {}
@@ -63,10 +60,8 @@ class TorchevalAdapter(Adapter):
         merge_state.__qualname__ = f"{type(metric).__qualname__}.merge_state"
         return merge_state
 
-    def show(self, metric: Any, states: States, update_count: int) -> Callable[[], None]:
-        """Put what `merge_state` makes of all ranks in place."""
-        if id(metric) in _shown:  # the same metric, given twice
-            return _nothing
+    def shown_attributes(self, metric: Any, states: States) -> Mapping[str, Any]:
+        """Give the attributes of what `merge_state` makes of all ranks."""
         world = max((len(value) for value in states.values() if isinstance(value, _Ranks)), default=1)
         ranks: list[States] = [
             {name: value[rank] if isinstance(value, _Ranks) else value for name, value in states.items()}
@@ -74,33 +69,11 @@ class TorchevalAdapter(Adapter):
         ]
         first, *others = [_loaded(metric, own_copy(each)) for each in ranks]
         merged = first.merge_state(others) if others else first
-        local = dict(metric.__dict__)
-        shown = dict(merged.__dict__)
-
-        def put_back() -> None:
-            _shown.discard(id(metric))
-            metric.__dict__.clear()
-            metric.__dict__.update(local)
-
-        try:
-            _shown.add(id(metric))
-            metric.__dict__.update(shown)
-        except BaseException:
-            put_back()
-            raise
-        return put_back
-
-
-#: Metrics that show the states of all ranks at the moment.
-_shown: set[int] = set()
+        return dict(merged.__dict__)
 
 
 class _Ranks(list[Any]):
     """One state of each rank, in rank order."""
-
-
-def _nothing() -> None:
-    """Leave everything to whoever showed the metric first."""
 
 
 def _twin(metric: Any) -> Any:

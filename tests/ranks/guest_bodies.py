@@ -80,14 +80,19 @@ def in_our_collection(rank: int, world_size: int) -> tuple[dict[str, Any], int]:
             "theirs": theirs.MulticlassAccuracy(3),
             "classes": torchmetrics.wrappers.ClasswiseWrapper(theirs.MulticlassAccuracy(3, average=None)),
             "matrix": theirs.MulticlassConfusionMatrix(3),
+            "range": torchmetrics.wrappers.MinMaxMetric(theirs.MulticlassAccuracy(3)),
         },
         prefix="v/",
     )
+    names = collection.output_names
     for batch in batches(rank, 2 * rank):
         step = collection(*batch)
         assert torch.allclose(step["v/acc"], step["v/theirs"])
+        assert torch.allclose(step["v/acc"], step["v/raw"])
+        assert tuple(step) == names
     before = collection["theirs"].inner.tp.clone()
     value = collection.compute()
+    assert tuple(value) == names
     collection.compute()
     assert torch.equal(collection["theirs"].inner.tp, before)
     collection.reset()

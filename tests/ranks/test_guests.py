@@ -45,3 +45,4 @@ def test_theirs_in_our_collection(world_size: int) -> None:
     assert [values[f"v/multiclassaccuracy_{c}"] for c in range(3)] == pytest.approx(per_class)
     assert values["v/acc"] == pytest.approx(values["v/theirs"]) == pytest.approx(sum(per_class) / 3)
     assert values["v/matrix"] == bodies.as_floats(matrix.compute())
+    assert values["v/raw"] == pytest.approx(values["v/acc"])

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from syncmetrics import sync_and_compute
 from syncmetrics.integrations import torchmetrics as room
+from syncmetrics.integrations.torchmetrics import routing
+from syncmetrics.integrations.torchmetrics.together import fused as fused_now
 from syncmetrics.testing import run_ranks
 from tests.ranks.torchmetrics_rows import ROWS
 
@@ -282,7 +284,11 @@ def fused(rank: int, world_size: int) -> dict[str, Any]:
     found["right with an update between"] = close([first, second], [alone(reference[2]), alone(reference[0])])
     found["modules"] = _fused_module(rank, world_size)
     room.uninstall()
-    found["left"] = [name for m in metrics for name in vars(m) if "fuse" in name], room._fused, room._wrapped
+    found["left"] = (
+        [name for m in metrics for name in vars(m) if "fuse" in name],
+        dict(fused_now),
+        list(routing._wrapped),
+    )
     return found
 
 
