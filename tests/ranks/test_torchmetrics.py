@@ -44,6 +44,7 @@ CASES: dict[str, Any] = {
     "lengths": [0.0, 10.0, 11.0],
     "mean": 4.0,
     "raises": "ValueError('no value')",
+    "updated while synced": [0.0, 10.0, 5.0, 5.0],
 }
 
 
@@ -67,6 +68,21 @@ def test_what_torchmetrics_gets_wrong_by_itself(case: str) -> None:
     for value, is_synced, _ in run_ranks(bodies.run_failing, 2, case, True):
         assert is_right(value), value
         assert not is_synced
+
+
+def test_groups_that_are_found_by_comparing_values_differ_between_ranks() -> None:
+    right = []
+    for metric in bodies.with_and_without_a_class().values():
+        for rank in range(2):
+            for batch in bodies.same_at_first(rank):
+                metric.update(*batch)
+        right.append(metric.compute().item())
+    plain = run_ranks(bodies.groups_by_value, 2, False)
+    assert [groups for _, groups in plain] == [1, 2]
+    assert any(values != pytest.approx(right) for values, _ in plain)
+    ours = run_ranks(bodies.groups_by_value, 2, True)
+    assert [groups for _, groups in ours] == [2, 2], "metrics share what they declare, not what happens to be equal"
+    assert all(values == pytest.approx(right) for values, _ in ours)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

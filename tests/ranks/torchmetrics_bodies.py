@@ -12,8 +12,9 @@ import torch
 import torch.distributed as dist
 import torchmetrics as tm
 from torch import Tensor
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from syncmetrics import sync_and_compute
+from syncmetrics import MetricCollection, sync_and_compute
 from syncmetrics.integrations import torchmetrics as room
 from syncmetrics.integrations.torchmetrics import routing
 from syncmetrics.integrations.torchmetrics.together import fused as fused_now
@@ -228,14 +229,51 @@ def failing(case: str, rank: int) -> Any:
     return metric
 
 
+def updated_while_synced(metric: Any) -> Tensor:
+    """Give what all ranks have after one more update, which comes while the metric is synced, and once more if refused.
+
+    Plain torchmetrics takes it, and loses it.
+    """
+    more = torch.tensor([5.0])
+    with metric.sync_context():
+        try:
+            metric.update(more)
+            missing = False
+        except TorchMetricsUserError:
+            missing = True
+    if missing:
+        metric.update(more)
+    value: Tensor = torch.cat([row.reshape(-1) for row in metric.compute()])
+    return value
+
+
 def run_failing(rank: int, world_size: int, case: str, installed: bool) -> Any:
     """Give the value, and whether the metric is synced afterwards."""
     if installed:
         room.install()
     metric = failing(case, rank)
-    value = outcome(metric.compute)
+    value = outcome(lambda: updated_while_synced(metric)) if case == "updated while synced" else outcome(metric.compute)
     room.uninstall()
     return value, metric._is_synced, metric._update_count
+
+
+def same_at_first(rank: int) -> list[tuple[Tensor, Tensor]]:
+    """Give two batches. In the first one of rank 0 alone there is no class 2."""
+    first = torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1] if rank == 0 else [0, 1, 2])
+    return [first, (torch.tensor([2, 1, 0]), torch.tensor([2, 2, 0]))]
+
+
+def with_and_without_a_class() -> dict[str, Any]:
+    make = tm.classification.MulticlassAccuracy
+    return {"all": make(3, average="micro"), "without 2": make(3, average="micro", ignore_index=2)}
+
+
+def groups_by_value(rank: int, world_size: int, ours: bool) -> tuple[list[float], int]:
+    """Give the values of two metrics whose first states are equal on rank 0 alone, and how many groups were formed."""
+    metrics: Any = (MetricCollection if ours else tm.MetricCollection)(with_and_without_a_class())
+    for batch in same_at_first(rank):
+        metrics.update(*batch)
+    return [float(value) for value in metrics.compute().values()], len(metrics.compute_groups)
 
 
 def _metrics() -> list[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torchmetrics
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_mean, dim_zero_min, dim_zero_sum
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics.wrappers import ClasswiseWrapper, MinMaxMetric
 
 from syncmetrics.adapters import Adapter, register_adapter
@@ -17,7 +20,7 @@ from syncmetrics.reductions import ReduceFx, Reduction, cat_rows, resolve_reduct
 from syncmetrics.states import State, States
 from syncmetrics.transport import WORLD
 
-__all__ = ["ADAPTER", "TorchmetricsAdapter", "as_torchmetrics"]
+__all__ = ["ADAPTER", "TorchmetricsAdapter", "as_torchmetrics", "refuse_update"]
 
 _NAMES: dict[Callable[..., Any], ReduceFx] = {
     dim_zero_sum: "sum",
@@ -62,10 +65,12 @@ class TorchmetricsAdapter(Adapter):
         computed = own.get("_computed")
         put_back_states = super().show(metric, as_torchmetrics(metric, states), update_count)
         own.update(_to_sync=False, _is_synced=False, _computed=None, _update_count=update_count)
+        update = own["update"]
+        own["update"] = functools.wraps(update)(_refusal(metric))
 
         def put_back() -> None:
             put_back_states()
-            own.update(before)
+            own.update(before, update=update)
             if own.get("_computed") is None:  # what was computed meanwhile is good until the next update
                 own["_computed"] = computed
 
@@ -103,6 +108,27 @@ class TorchmetricsAdapter(Adapter):
             labels: Any = metric.labels or (range(count) if isinstance(count, int) else None)
             return None if labels is None else tuple(metric._convert_output(labels))
         return ("raw", "max", "min") if isinstance(metric, MinMaxMetric) else None
+
+
+def refuse_update(metric: Any) -> NoReturn:
+    """Refuse an update of states that are not those of this process: it would be lost.
+
+    Raises:
+        TorchMetricsUserError: Always.
+    """
+    raise TorchMetricsUserError(
+        f"`update` of {type(metric).__name__} must not be called while it is synced: it shows the states of all ranks,"
+        " and what is added would be lost. Update it before, or after `unsync()`."
+    )
+
+
+def _refusal(metric: Any) -> Callable[..., NoReturn]:
+    this = weakref.ref(metric)
+
+    def update(*args: Any, **kwargs: Any) -> NoReturn:
+        refuse_update(this())
+
+    return update
 
 
 def _nobody() -> bool:

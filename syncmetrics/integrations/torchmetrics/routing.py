@@ -18,7 +18,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from syncmetrics.adapters import ForeignNode
-from syncmetrics.integrations.torchmetrics.adapter import ADAPTER, as_torchmetrics
+from syncmetrics.integrations.torchmetrics.adapter import ADAPTER, as_torchmetrics, refuse_update
 from syncmetrics.integrations.torchmetrics.together import (
     Together,
     bring,
@@ -35,8 +35,8 @@ __all__ = ["fuse", "install", "uninstall"]
 #: What was replaced: class, name of the attribute, and what stood there.
 _replaced: list[tuple[type, str, Any]] = []
 
-#: Metrics of metrics that were there before, and the `compute` of each.
-_wrapped: list[tuple[weakref.ref[Any], Any]] = []
+#: Methods of single metrics that were replaced, by the id of the metric and the name: the metric, and the original.
+_wrapped: dict[tuple[int, str], tuple[weakref.ref[Any], Any]] = {}
 
 #: Classes of torchmetrics whose own `_sync_dist` gathers what the engine brings anyway.
 _GATHER_BY_THEMSELVES = ("torchmetrics.detection.mean_ap", "torchmetrics.detection._mean_ap")
@@ -60,8 +60,7 @@ def install() -> None:
         _replace(cls, "_wrap_compute", _together_from_now_on)
     for metric in gc.get_objects():  # those that were made before have their `compute` already
         if issubclass(type(metric), (CompositionalMetric, WrapperMetric)) and "compute" in metric.__dict__:
-            _wrapped.append((weakref.ref(metric), metric.__dict__["compute"]))
-            metric.__dict__["compute"] = _together(metric, metric.__dict__["compute"])
+            _wrap(metric, "compute", _together)
 
 
 def uninstall() -> None:
@@ -70,15 +69,24 @@ def uninstall() -> None:
         cls, name, original = _replaced.pop()
         setattr(cls, name, original)
     while _wrapped:
-        reference, compute = _wrapped.pop()
+        (_, name), (reference, original) = _wrapped.popitem()
         if (metric := reference()) is not None:
-            metric.__dict__["compute"] = compute
+            metric.__dict__[name] = original
     fused.clear()
 
 
 def _replace(cls: type, name: str, new: Any) -> None:
     _replaced.append((cls, name, cls.__dict__[name]))
     setattr(cls, name, new)
+
+
+def _wrap(metric: Any, name: str, around: Callable[[Any, Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replace one method of one metric, unless it is replaced already."""
+    key = id(metric), name
+    if key not in _wrapped:
+        original = metric.__dict__[name]
+        _wrapped[key] = weakref.ref(metric, lambda _: _wrapped.pop(key, None)), original
+        metric.__dict__[name] = around(metric, original)
 
 
 _Obj = TypeVar("_Obj")
@@ -154,6 +162,8 @@ def _sync_through_engine(metric: Any, transport: Transport) -> None:
         (merged,) = bring([ForeignNode("", metric, ADAPTER)], transport, type(metric).__name__)
     local = ADAPTER.states(metric)
     shown = as_torchmetrics(metric, merged.states)
+    if "update" in metric.__dict__:
+        _wrap(metric, "update", _guarded)
     metric._cache = local  # the states themselves: after `unsync` they are what they were, and not copies
     for name, value in shown.items():
         setattr(metric, name, value)
@@ -206,5 +216,19 @@ def _together(metric: Any, compute: Callable[..., Any]) -> Callable[..., Any]:
             return compute(*args, **kwargs)
         with inside(metric):
             return compute(*args, **kwargs)
+
+    return wrapped
+
+
+def _guarded(metric: Any, update: Callable[..., Any]) -> Callable[..., Any]:
+    """Give an `update` that is refused while the metric is synced, as its `forward` is."""
+    this = weakref.ref(metric)
+
+    @functools.wraps(update)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        metric = this()
+        if metric is not None and metric._is_synced:
+            refuse_update(metric)
+        return update(*args, **kwargs)
 
     return wrapped
