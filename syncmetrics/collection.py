@@ -15,6 +15,7 @@ from syncmetrics.adapters import adapter_of
 from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
+from syncmetrics.returned import remember
 from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.sharing import share_states, take_apart
 from syncmetrics.states import Mode
@@ -167,6 +168,7 @@ class MetricCollection(nn.Module):
             values = {name: self[name].compute() for name in names}
             for name, value in values.items():
                 self[name]._forward_cache = value
+                remember(value, self[name], "forward", is_global=self[name].dist_sync_on_step)
         for group in groups:
             if not once[group[0]]:
                 self._update_group(group, args, kwargs)

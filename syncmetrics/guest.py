@@ -1,22 +1,37 @@
-"""What the containers and wrappers of torchmetrics ask of a metric, so that ours can be a guest in them.
+"""What torchmetrics' containers and Lightning ask of a metric, so that ours can be a guest with them.
 
 They check `isinstance(metric, torchmetrics.Metric)`, which a virtual subclass passes, and use a few attributes beyond
-the public ones. torchmetrics is never imported for this: only a process that has loaded it can have such a container.
+the public ones. Neither is ever imported for this: only a process that has loaded them can have such a host.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
-__all__ = ["GuestMixin", "refuse_options", "register_guest"]
+__all__ = ["GuestMixin", "meet_hosts", "refuse_options"]
+
+#: Where the two packages of Lightning have their LightningModule.
+LIGHTNING = ("lightning.pytorch.core.module", "pytorch_lightning.core.module")
+
+#: Modules that were seen, and told of our metrics.
+_met: set[str] = set()
 
 
-def register_guest(cls: type) -> None:
-    """Make a class a virtual subclass of `torchmetrics.Metric`, if that is loaded."""
+def meet_hosts() -> None:
+    """Make our metrics known to torchmetrics and Lightning, as far as this process has loaded them by now.
+
+    A metric asks for this whenever it is made, copied, moved, or put into training or evaluation, so that nobody has to
+    import things in some order.
+    """
     base = getattr(sys.modules.get("torchmetrics.metric"), "Metric", None)
-    if base is not None and not issubclass(cls, base):
-        base.register(cls)
+    if base is not None and not issubclass(GuestMixin, base):
+        base.register(GuestMixin)
+    for name in LIGHTNING:
+        if name in sys.modules and name not in _met and hasattr(sys.modules[name], "LightningModule"):
+            _met.add(name)
+            importlib.import_module("syncmetrics.integrations.lightning").install()
 
 
 _INSTEAD = {
@@ -44,6 +59,19 @@ class GuestMixin:
     _defaults: dict[str, Any] = {}  # noqa: RUF012 - never filled
     _is_synced = False
     _cache: tuple[Any, Any, Any] | None
+
+    def train(self, mode: bool = True) -> Any:
+        """Do as every module does. A metric is the same in training and in evaluation."""
+        meet_hosts()
+        return super().train(mode)  # type: ignore[misc]
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        meet_hosts()
+        return super()._apply(*args, **kwargs)  # type: ignore[misc]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        meet_hosts()
+        super().__setstate__(state)  # type: ignore[misc]
 
     @property
     def _update_count(self) -> int:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from syncmetrics.bookkeeping import raw_function, roll_back, wrap_compute, wrap_update
 from syncmetrics.errors import StateError
-from syncmetrics.guest import GuestMixin, refuse_options, register_guest
+from syncmetrics.guest import GuestMixin, meet_hosts, refuse_options
+from syncmetrics.returned import remember
 from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
@@ -86,7 +87,7 @@ class Metric(GuestMixin, StatefulModule):
     ) -> None:
         refuse_options(type(self).__name__, unknown)
         super().__init__()
-        register_guest(Metric)
+        meet_hosts()
         self.dist_sync_on_step = dist_sync_on_step
         self.sync_on_compute = sync_on_compute
         self.compute_with_cache = compute_with_cache
@@ -176,6 +177,7 @@ class Metric(GuestMixin, StatefulModule):
             self._forward_cache = self.compute()
         if not mergeable:
             self.update(*args, **kwargs)
+        remember(self._forward_cache, self, "forward", is_global=self.dist_sync_on_step)
         return self._forward_cache
 
     def reset(self) -> None:
@@ -351,6 +353,7 @@ class Metric(GuestMixin, StatefulModule):
         with self._shown(nodes):
             value = self._call_compute(function)
         self._cache = (*self._cache_keys(nodes), value)  # now, for `compute` may have changed what it saw
+        remember(value, self, "compute", is_global=self._cache[0][0])
         return value
 
     def _cache_keys(self, nodes: list[Node]) -> tuple[Any, Any]:

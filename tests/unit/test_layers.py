@@ -18,11 +18,12 @@ LAYERS = (
     {"plain", "reductions"},
     {"states"},
     {"sync"},
-    {"bookkeeping", "checkpoint", "guest", "session"},
+    {"bookkeeping", "checkpoint", "guest", "returned", "session"},
     {"stateful"},
     {"metric"},
     {"adapted", "adapters", "naming", "sharing", "collection", "wrappers", "helpers", "faults", "joining"},
     {"metrics"},
+    {"drawing"},
     {"integrations", "testing", "data"},
 )
 SYNC, METRIC = 3, 6
