@@ -23,7 +23,7 @@ LAYERS = (
     {"metric"},
     {"adapted", "adapters", "naming", "sharing", "collection", "wrappers", "helpers", "faults", "joining"},
     {"metrics"},
-    {"drawing"},
+    {"drawing", "logger"},
     {"integrations", "testing", "data"},
 )
 SYNC, METRIC = 3, 6
@@ -109,5 +109,19 @@ def test_only_the_process_group_transport_and_testing_know_torch_distributed() -
 def test_the_package_needs_torch_alone(path: Path) -> None:
     roots = {name[0] for name in imports_of(path)}
     assert not roots & {"launch", "scripts", "tests"}
-    if module_of(path)[:1] not in (("integrations",), ("testing",)):
+    if not {"integrations", "testing", *WITH_EXTRAS} & set(module_of(path)[:1]):
         assert roots - set(sys.stdlib_module_names) <= {"torch", "syncmetrics"}
+
+
+#: Rooms that draw and write with libraries which are extras: they import these where they use them.
+WITH_EXTRAS = ("drawing", "logger")
+
+
+@pytest.mark.parametrize("room", WITH_EXTRAS)
+def test_extras_are_imported_where_they_are_used(room: str) -> None:
+    for path in (path for path in FILES if module_of(path)[:1] == (room,)):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            roots = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+            assert roots <= {"torch", "syncmetrics"}, f"{path.name} imports {roots} as soon as it is imported"

@@ -160,6 +160,7 @@ class ScalarView:
         self._name = name
         self._full_name = full_name
         self.source = source
+        self._pictured: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -178,7 +179,8 @@ class ScalarView:
         self._epoch.bring(self.source)
         value = self.source.value(self._name)
         number = _number(value)
-        if number is None:
+        if number is None and self._pictured is not value:  # Lightning asks for a value that is None again and again
+            self._pictured = value
             self._epoch.picture(self._full_name, value)
         return number
 

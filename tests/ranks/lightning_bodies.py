@@ -1,0 +1,383 @@
+"""What the ranks of test_lightning do: a real Trainer over the process group that `run_ranks` has made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torchmetrics as tm
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from syncmetrics import ClasswiseWrapper, MetricCollection
+from syncmetrics.data import EvalSampler
+from syncmetrics.integrations.lightning import MetricsCallback, log_picture
+from syncmetrics.integrations.torchmetrics import fuse, uninstall
+from syncmetrics.metrics import (
+    BinaryAUROC,
+    MeanMetric,
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+)
+from syncmetrics.transport.process_group import lanes
+
+CLASSES = ["cat", "dog", "owl"]
+UNUSED = "ddp_find_unused_parameters_true"  # as two networks with an optimizer each need it
+SAMPLES = 37  # divides by none of the world sizes, nor by the batch size
+BATCH = 5
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Make every warning an error, but for those that torch has for Lightning, and Lightning for small jobs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        yield
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[list[int]]:
+    calls: list[int] = []
+    gather = lanes._all_gather_single
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return gather(*args, **kwargs)
+
+    lanes._all_gather_single = count
+    try:
+        yield calls
+    finally:
+        lanes._all_gather_single = gather
+
+
+class Given(LightningEnvironment):
+    """The process group is there already."""
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        super().__init__()
+        self._rank, self._size = rank, world_size
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def world_size(self) -> int:
+        return self._size
+
+    def set_world_size(self, size: int) -> None:
+        assert size == self._size
+
+    def global_rank(self) -> int:
+        return self._rank
+
+    def local_rank(self) -> int:
+        return self._rank
+
+    def set_global_rank(self, rank: int) -> None:
+        super().set_global_rank(rank)
+        assert rank == self._rank
+
+
+def trainer(rank: int, world_size: int, **options: Any) -> pl.Trainer:
+    defaults: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 2,
+        "max_epochs": 3,
+        "accelerator": "cpu",
+        "devices": world_size,
+        "strategy": "ddp" if world_size > 1 else "auto",
+    }
+    plugins = [Given(rank, world_size)] if world_size > 1 else None
+    return pl.Trainer(**{**defaults, "plugins": plugins, **options})
+
+
+def data() -> TensorDataset:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(SAMPLES, 4, generator=generator)
+    return TensorDataset(inputs, (inputs[:, 0] > 0).long() + (inputs[:, 1] > 0).long())
+
+
+def loader(*, share: bool = True) -> DataLoader[Any]:
+    dataset = data()
+    return DataLoader(dataset, BATCH, sampler=EvalSampler(dataset, shuffle=False) if share else None)
+
+
+def all_metrics() -> MetricCollection:
+    inner = MetricCollection({"f1": MulticlassF1Score(3)}, prefix="macro_")
+    per_class = ClasswiseWrapper(MulticlassAccuracy(3, average=None), CLASSES)
+    return MetricCollection({"acc": MulticlassAccuracy(3), "classes": per_class, "nested": inner}, prefix="val/")
+
+
+class Base(pl.LightningModule):
+    """A network that learns the same on any number of ranks: every rank trains on all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Linear(4, 3)
+        self.seen: list[dict[str, float]] = []
+        self.exchanges: list[int] = []
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.5)
+
+    def train_dataloader(self) -> Any:
+        return loader(share=False)
+
+    def val_dataloader(self) -> Any:
+        return loader()
+
+
+class Watch(pl.Callback):
+    """Keep what is logged in each validation epoch but the sanity check's, and the exchanges that it took."""
+
+    def __init__(self, calls: list[int]) -> None:
+        self.calls, self.before = calls, 0
+
+    def on_validation_start(self, trainer: Any, module: Any) -> None:
+        self.before = len(self.calls)
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        module.seen.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if not trainer.sanity_checking:
+            module.exchanges.append(len(self.calls) - self.before)
+
+
+class Automatic(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = all_metrics()
+        self.loss = MeanMetric()
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        scores = self.net(batch[0])
+        self.metrics.update(scores, batch[1])
+        self.loss.update(torch.nn.functional.cross_entropy(scores, batch[1], reduction="none"))
+        self.log_dict(self.metrics)
+        self.log("val/loss", self.loss)
+
+
+class Steps(Base):
+    """Values of steps and of epochs, of a collection and of single metrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = all_metrics()
+        self.loss = MeanMetric()
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        scores = self.net(batch[0])
+        self.metrics(scores, batch[1])
+        self.log_dict(self.metrics, on_step=True, on_epoch=True)
+        loss = torch.nn.functional.cross_entropy(scores, batch[1])
+        self.log("loss", self.loss(loss), on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        """Nothing is logged here."""
+
+
+class Manual(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = all_metrics()
+        self.loss = MeanMetric()
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        scores = self.net(batch[0])
+        self.metrics.update(scores, batch[1])
+        self.loss.update(torch.nn.functional.cross_entropy(scores, batch[1], reduction="none"))
+
+    def on_validation_epoch_end(self) -> None:
+        values = self.metrics.compute()
+        loss = self.loss.compute()
+        self.metrics.reset()
+        self.loss.reset()
+        self.log_dict(values, sync_dist=True)
+        self.log("val/loss", loss)
+
+
+class Fused(Base):
+    """Metrics of torchmetrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = tm.MetricCollection(
+            {"acc": tm.classification.MulticlassAccuracy(3), "f1": tm.classification.MulticlassF1Score(3)},
+            prefix="val/",
+        )
+        self.auroc = tm.classification.MulticlassAUROC(3)
+        fuse(self)
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        scores = self.net(batch[0])
+        self.metrics.update(scores, batch[1])
+        self.auroc.update(scores, batch[1])
+        self.log_dict(self.metrics)
+        self.log("val/auroc", self.auroc)
+
+
+MODULES = {"automatic": Automatic, "manual": Manual, "fused": Fused, "steps": Steps}
+
+
+def fitted(rank: int, world_size: int, kind: str, **options: Any) -> tuple[list[dict[str, float]], list[int]]:
+    """Give what three epochs have logged, and the exchanges of each validation."""
+    with counted() as calls, quiet():
+        module = MODULES[kind]()
+        callbacks = [Watch(calls), *options.pop("callbacks", [])]
+        trainer(rank, world_size, callbacks=callbacks, **options).fit(module)
+        uninstall()
+    return module.seen, module.exchanges
+
+
+def decided(rank: int, world_size: int, directory: str) -> dict[str, Any]:
+    """Give what EarlyStopping and ModelCheckpoint decided by names of a ClasswiseWrapper and of a collection."""
+    stop = pl.callbacks.EarlyStopping("val/nested_macro_f1", mode="max", patience=2, min_delta=0.02)
+    best = pl.callbacks.ModelCheckpoint(directory, monitor=f"val/multiclassaccuracy_{CLASSES[1]}", mode="max")
+    with quiet():
+        module = Automatic()
+        fit = trainer(rank, world_size, callbacks=[stop, best], enable_checkpointing=True, max_epochs=12)
+        fit.fit(module)
+    keys = torch.load(best.best_model_path, weights_only=True)["state_dict"].keys()
+    score = None if best.best_model_score is None else best.best_model_score.item()
+    return {
+        "epochs": fit.current_epoch,
+        "stopped": stop.stopped_epoch,
+        "score": score,
+        "path": os.path.basename(best.best_model_path),
+        "keys": sorted(keys),
+    }
+
+
+class Told(Base):
+    """Values are logged where metrics were meant."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.f1 = MulticlassF1Score(3)
+        self.metrics = MetricCollection({"acc": MulticlassAccuracy(3)})
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        scores = self.net(batch[0])
+        if self.how == "forward":
+            self.log("f1", self.f1(scores, batch[1]))
+        elif self.how == "compute":
+            self.f1.update(scores, batch[1])
+            self.log("f1", self.f1.compute(), on_epoch=True)
+        else:
+            self.log_dict(self.metrics(scores, batch[1]), on_epoch=True)
+
+
+def told(rank: int, world_size: int, how: str) -> list[str]:
+    """Give the warnings of two epochs."""
+    module = Told(how)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # every rank has as many batches as the others: nobody may wait in a `compute` for one that does not come
+        module.val_dataloader = lambda: loader(share=False)
+        trainer(rank, world_size, max_epochs=2, num_sanity_val_steps=0).fit(module)
+    ignored = ("LeafSpec", "many workers", "tensorboardX")
+    return [str(item.message) for item in caught if not any(text in str(item.message) for text in ignored)]
+
+
+class Gan(pl.LightningModule):
+    """Two networks, two optimizers, and a step that returns what metrics are made of."""
+
+    def __init__(self, *, returns: bool = True) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.returns = returns
+        torch.manual_seed(0)
+        self.generator = torch.nn.Linear(2, 2)
+        self.discriminator = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        (real,) = batch
+        first, second = self.optimizers()
+        fake = self.generator(torch.randn_like(real))
+        scores = self.discriminator(torch.cat([real, fake.detach()])).squeeze(1)
+        target = torch.cat([torch.ones(len(real)), torch.zeros(len(fake))])
+        d_loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, target)
+        second.zero_grad()
+        self.manual_backward(d_loss)
+        second.step()
+        losses = torch.nn.functional.softplus(-self.discriminator(fake).squeeze(1))
+        first.zero_grad()
+        self.manual_backward(losses.mean())
+        first.step()
+        return {"d_preds": scores, "d_target": target.long(), "g_loss": losses} if self.returns else None
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(net.parameters(), 0.01) for net in (self.generator, self.discriminator)]
+
+
+def gan(rank: int, world_size: int) -> tuple[dict[str, float], float]:
+    """Give what is logged, and the AUROC of all scores of this rank, which is made from the same outputs."""
+    kept: list[Any] = []
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+            kept.append({name: value.detach() for name, value in outputs.items()})
+
+    metrics = MetricsCallback(
+        {"d/auroc": BinaryAUROC(), "g/loss": MeanMetric()},
+        take={"d/auroc": ("d_preds", "d_target"), "g/loss": lambda outputs: outputs["g_loss"]},
+    )
+    dataset = TensorDataset(torch.randn(23, 2, generator=torch.Generator().manual_seed(rank)))
+    with quiet():
+        run = trainer(rank, world_size, callbacks=[metrics, Keep()], max_epochs=1, strategy=UNUSED)
+        run.fit(Gan(), DataLoader(dataset, BATCH))
+    logged = {name: value.item() for name, value in run.callback_metrics.items()}
+    together = {name: torch.cat([each[name] for each in kept]) for name in kept[0]}
+    return logged, {name: value.tolist() for name, value in together.items()}  # type: ignore[return-value]
+
+
+def pictures(directory: str) -> dict[str, Any]:
+    """Give the tags that TensorBoard has of a run with a confusion matrix."""
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Pictures(Automatic):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metrics = MetricCollection({"acc": MulticlassAccuracy(3), "confusion": MulticlassConfusionMatrix(3)})
+            self.more = MulticlassConfusionMatrix(3)
+
+        def validation_step(self, batch: Any, index: int) -> None:
+            super().validation_step(batch, index)
+            self.more.update(self.net(batch[0]), batch[1])
+
+        def on_validation_epoch_end(self) -> None:
+            log_picture(self, "by hand", self.more, labels=CLASSES)
+            self.more.reset()
+
+    logger = TensorBoardLogger(directory)
+    with quiet():
+        trainer(0, 1, logger=logger, max_epochs=2, log_every_n_steps=1).fit(Pictures())
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    return {name: len(events.Images(name)) for name in events.Tags()["images"]}
+
+
+def as_tensor(values: Any) -> Tensor:
+    return torch.tensor(values)

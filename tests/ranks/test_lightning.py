@@ -1,0 +1,212 @@
+"""Lightning with a real Trainer: what is logged is what one process would log, for one exchange an epoch."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from syncmetrics.testing import run_ranks
+
+pytest.importorskip("lightning", reason="lightning is not installed")
+pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
+
+from tests.ranks import lightning_bodies as bodies
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*many workers")
+
+NAMES = {"val/acc", "val/nested_macro_f1", "val/loss", *(f"val/multiclassaccuracy_{name}" for name in bodies.CLASSES)}
+
+
+@pytest.mark.parametrize("kind", ["automatic", "manual", "fused"])
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_epoch_values_are_those_of_one_process(world_size: int, kind: str) -> None:
+    one, _ = bodies.fitted(0, 1, kind)
+    assert len(one) == 3
+    assert one[0] != one[1], "the network learns, so that the epochs can be told apart"
+    found = run_ranks(bodies.fitted, world_size, kind)
+    for seen, exchanges in found:
+        assert [set(epoch) for epoch in seen] == [set(epoch) for epoch in one]
+        for epoch, expected in zip(seen, one, strict=True):
+            assert epoch == pytest.approx(expected, abs=1e-6)
+        assert exchanges == [1 if kind != "manual" else 2] * 3, "one for all that is logged; by hand, one for each"
+    assert all(seen == found[0][0] for seen, _ in found), "the same, to the bit, on every rank"
+
+
+def test_both_modes_give_the_same_numbers_under_the_names_that_were_promised() -> None:
+    (automatic, _), (manual, _) = bodies.fitted(0, 1, "automatic"), bodies.fitted(0, 1, "manual")
+    assert automatic == manual
+    assert set(automatic[0]) == NAMES
+    assert set(bodies.all_metrics().output_names) == NAMES - {"val/loss"}
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_values_of_steps_and_of_epochs(world_size: int) -> None:
+    found = run_ranks(bodies.fitted, world_size, "steps") if world_size > 1 else [bodies.fitted(0, 1, "steps")]
+    for seen, _ in found:
+        first = seen[0]
+        for name in NAMES - {"val/loss"}:
+            assert {name, f"{name}_step", f"{name}_epoch"} <= first.keys()
+            assert first[name] == first[f"{name}_epoch"]
+        assert first["val/acc_step"] != first["val/acc_epoch"]
+        assert "loss" in first
+    assert found[0][0][-1]["val/acc_epoch"] == found[-1][0][-1]["val/acc_epoch"]
+
+
+def test_the_same_decision_on_every_rank(tmp_path: Path) -> None:
+    one = bodies.decided(0, 1, str(tmp_path / "one"))
+    two = run_ranks(bodies.decided, 2, str(tmp_path / "two"))
+    assert two[0] == two[1]
+    for name in ("epochs", "stopped", "path"):
+        assert two[0][name] == one[name]
+    assert two[0]["score"] == pytest.approx(one["score"])
+    assert one["stopped"] > 0, "it has stopped early, so that there was a decision"
+    assert one["keys"] == ["net.bias", "net.weight"], "metrics leave nothing in a checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("how", "advice"),
+    [
+        ("forward", "`self.log('f1', self.f1)`"),
+        ("compute", "`self.log('f1', self.f1)`"),
+        ("collection", "`self.log_dict(self.metrics)`"),
+    ],
+)
+def test_a_value_where_the_metric_was_meant_is_told_once(how: str, advice: str) -> None:
+    first, second = run_ranks(bodies.told, 2, how)
+    assert len(first) == 1, first
+    assert advice in first[0]
+    assert ("compute()" if how == "compute" else "forward()") in first[0]
+    assert second == [], "one rank says it"
+
+
+def test_two_networks_two_optimizers() -> None:
+    from syncmetrics.metrics import BinaryAUROC, MeanMetric
+
+    found = run_ranks(bodies.gan, 2)
+    auroc, loss = BinaryAUROC(), MeanMetric()
+    for _, outputs in found:
+        auroc.update(bodies.as_tensor(outputs["d_preds"]), bodies.as_tensor(outputs["d_target"]).long())
+        loss.update(bodies.as_tensor(outputs["g_loss"]))
+    for logged, _ in found:
+        assert logged["d/auroc"] == pytest.approx(auroc.compute().item())
+        assert logged["g/loss"] == pytest.approx(loss.compute().item())
+
+
+def test_a_step_that_returns_nothing_adds_nothing() -> None:
+    metric = bodies.MeanMetric()
+    callback = bodies.MetricsCallback({"g/loss": metric}, take={"g/loss": ["g_loss"]})
+    with bodies.quiet():
+        run = bodies.trainer(0, 1, callbacks=[callback], max_epochs=1)
+        run.fit(
+            bodies.Gan(returns=False), torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(9, 2)))
+        )
+    assert run.callback_metrics["g/loss"].isnan()
+    assert metric.update_count == 0
+
+
+def test_states_hold_no_graph_and_no_batch() -> None:
+    metric = bodies.MetricCollection({"auroc": bodies.BinaryAUROC(), "loss": bodies.MeanMetric()})
+    kept: list[Any] = []
+    callback = bodies.MetricsCallback(
+        metric,
+        take=lambda outputs: {
+            "preds": outputs["d_preds"],
+            "target": outputs["d_target"],
+            "value": outputs["g_loss"],
+        },
+    )
+
+    class Keep(bodies.pl.Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+            if index in (0, 1000):
+                kept.extend(weakref.ref(value) for value in [*outputs.values(), *batch])
+            if index in (1000, 1999):
+                gc.collect()
+                alive.append(sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects()))
+
+    alive: list[int] = []
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(2000, 2)), 1)
+    with bodies.quiet():
+        bodies.trainer(0, 1, callbacks=[callback, Keep()], max_epochs=1).fit(bodies.Gan(), loader)
+    gc.collect()
+    assert len(alive) == 2
+    assert all(reference() is None for reference in kept)
+    rows = 2 * 999  # what an exact AUROC keeps of a step: its scores and its labels
+    assert alive[1] - alive[0] <= rows + 50, "nothing else grows"
+
+
+def test_what_is_no_number_becomes_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    assert bodies.pictures(str(tmp_path)) == {"confusion": 2, "by hand": 2}, "one an epoch, none in the sanity check"
+
+
+IMPORT_ORDER = """
+import torch
+from syncmetrics import MetricCollection
+from syncmetrics.metrics import MulticlassAccuracy
+
+metrics = MetricCollection({"acc": MulticlassAccuracy(3)})  # before anybody has heard of Lightning
+
+from tests.ranks import lightning_bodies as bodies
+
+
+class Late(bodies.Automatic):
+    def __init__(self):
+        super().__init__()
+        self.metrics = metrics
+
+
+module = Late()
+with bodies.quiet():
+    run = bodies.trainer(0, 1, max_epochs=1)
+    run.fit(module)
+assert set(run.callback_metrics) == {"acc", "val/loss"}, run.callback_metrics
+"""
+
+SPAWN = """
+from tests.ranks import lightning_bodies as bodies
+
+if __name__ == "__main__":
+    run = bodies.pl.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp_spawn", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, max_epochs=3,
+    )
+    run.fit(bodies.Automatic())
+    print({name: value.item() for name, value in run.callback_metrics.items()})
+"""
+
+
+def _run(code: str, directory: Path) -> str:
+    import os
+
+    file = directory / "script.py"
+    file.write_text(code)
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    if sys.platform == "linux":
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    command = [sys.executable, str(file)]
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_no_import_order_has_to_be_known(tmp_path: Path) -> None:
+    _run(IMPORT_ORDER, tmp_path)
+
+
+def test_spawned_processes(tmp_path: Path) -> None:
+    printed = _run(SPAWN, tmp_path).strip().splitlines()[-1]
+    one, _ = bodies.fitted(0, 1, "automatic")
+    import ast
+
+    assert ast.literal_eval(printed) == pytest.approx(one[-1], abs=1e-6)
