@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import gc
+import os
+import re
 import subprocess
 import sys
 import weakref
@@ -183,9 +186,32 @@ if __name__ == "__main__":
 """
 
 
-def _run(code: str, directory: Path) -> str:
-    import os
+FSDP2 = """
+from torch.distributed.fsdp import fully_shard
 
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+from tests.ranks import lightning_bodies as bodies
+
+
+class Sharded(bodies.Automatic):
+    def configure_model(self):
+        fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
+
+
+if __name__ == "__main__":
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1, process_group_backend="gloo")
+    run = bodies.pl.Trainer(
+        accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, max_epochs=3,
+    )
+    run.fit(Sharded())
+    if run.is_global_zero:
+        print({name: value.item() for name, value in run.callback_metrics.items()})
+"""
+
+
+def _run(code: str, directory: Path) -> str:
     file = directory / "script.py"
     file.write_text(code)
     root = str(Path(__file__).parents[2])
@@ -204,9 +230,31 @@ def test_no_import_order_has_to_be_known(tmp_path: Path) -> None:
     _run(IMPORT_ORDER, tmp_path)
 
 
-def test_spawned_processes(tmp_path: Path) -> None:
-    printed = _run(SPAWN, tmp_path).strip().splitlines()[-1]
+@pytest.mark.parametrize("code", [SPAWN, FSDP2], ids=["ddp_spawn", "fsdp2"])
+def test_other_strategies(tmp_path: Path, code: str) -> None:
+    (printed,) = [line for line in _run(code, tmp_path).splitlines() if line.startswith("{")]
     one, _ = bodies.fitted(0, 1, "automatic")
-    import ast
-
     assert ast.literal_eval(printed) == pytest.approx(one[-1], abs=1e-6)
+
+
+def test_the_code_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "lightning.md").read_text()
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(block, "docs/lightning.md", "exec"), names)
+
+    def logged(cls: Any) -> dict[str, Any]:
+        class Run(cls):  # type: ignore[misc]
+            training_step, configure_optimizers = bodies.Base.training_step, bodies.Base.configure_optimizers
+            train_dataloader, val_dataloader = bodies.Base.train_dataloader, bodies.Base.val_dataloader
+
+        torch.manual_seed(0)
+        with bodies.quiet():
+            run = bodies.trainer(0, 1, max_epochs=1)
+            run.fit(Run())
+        return dict(run.callback_metrics)
+
+    automatic, by_hand = logged(names["Classifier"]), logged(names["WithPicture"])
+    assert automatic.keys() - by_hand.keys() == {"val/loss"}
+    assert "val/accuracy_of_cat" in automatic
+    assert all(torch.equal(by_hand[name], automatic[name]) for name in by_hand)
