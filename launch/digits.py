@@ -6,9 +6,10 @@
     python launch/digits.py
 
 DistributedDataParallel trains; `EvalSampler` gives each rank its share of the evaluation set, whose 449 samples do not
-divide by 4; one `MetricCollection` holds all metrics and is synced in one exchange an epoch. Then rank 0 evaluates the
-same weights again, alone, on all samples in plain order and in batches of another size. A table shows both columns;
-`metrics.json` and `digits.png` go to `--out`. The exit status is 1, on every rank, if any value differs in any epoch.
+divide by 4; a `MetricLogger` syncs the values of the training and all metrics in one exchange an epoch. Then rank 0
+evaluates the same weights again, alone, on all samples in plain order and in batches of another size. A table shows
+both columns; `metrics.json`, `log.jsonl` and `digits.png` go to `--out`. The exit status is 1, on every rank, if any
+value differs in any epoch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -37,8 +37,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from syncmetrics import ClasswiseWrapper, MetricCollection
+from syncmetrics import ClasswiseWrapper, Metric, MetricCollection, MetricLogger
 from syncmetrics.data import EvalSampler
+from syncmetrics.logger import ConsoleSink, JSONLinesSink
 from syncmetrics.metrics import (
     BinaryAUROC,
     CatMetric,
@@ -54,6 +55,12 @@ EVAL_SAMPLES = 449  # odd, so that shards are uneven for any even number of rank
 ONE_PROCESS_BATCH = 97  # the one process sees other batches than the ranks
 AUROC_DIGIT = 8
 LOSS_TOLERANCE = 1e-12
+TRAIN_NAMES = "train/loss", "train/accuracy"
+SHOWN = *TRAIN_NAMES, "loss", "accuracy_micro"
+PANELS = {
+    "Mean loss": ("train/loss", "loss"),
+    "Scores": ("train/accuracy", "accuracy_micro", "f1_macro", f"auroc_of_{AUROC_DIGIT}"),
+}
 
 Values = dict[str, Tensor]
 Loader = DataLoader[tuple[Tensor, ...]]
@@ -61,7 +68,7 @@ Loader = DataLoader[tuple[Tensor, ...]]
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
-    with process_group() as (rank, world_size):
+    with process_group() as rank:
         console = Console(quiet=rank != 0)
         train_set, eval_set = load_data()
         shard = EvalSampler(eval_set, shuffle=False)
@@ -69,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         shard_sizes = gather_sizes(len(shard))
         if rank == 0:
             write_json(options.out / "metrics.json", reports, shard_sizes)
-            draw(options.out / "digits.png", reports, world_size)
             console.print(comparison_table(reports[-1].rows, shard_sizes))
             console.print(f"wrote {options.out / 'metrics.json'} and {options.out / 'digits.png'}", highlight=False)
         return 1 if differs_on_any_rank(reports) else 0
@@ -89,14 +95,14 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def process_group() -> Iterator[tuple[int, int]]:
-    """Give the rank and the number of ranks: of the launcher's group, or of this process alone."""
+def process_group() -> Iterator[int]:
+    """Give the rank: in the launcher's group, or that of this process alone."""
     if "WORLD_SIZE" not in os.environ:
-        yield 0, 1
+        yield 0
         return
     dist.init_process_group("gloo")
     try:
-        yield dist.get_rank(), dist.get_world_size()
+        yield dist.get_rank()
     finally:
         # DistributedDataParallel is a cycle of references that holds the group. If it goes as late as the interpreter
         # does, gloo's threads are still there, and end the process with SIGABRT.
@@ -140,8 +146,8 @@ class DigitAUROC(BinaryAUROC):
         super().update(preds[:, self.digit], (target == self.digit).long())
 
 
-def train_metrics() -> MetricCollection:
-    return MetricCollection({"loss": MeanMetric(), "accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+def train_accuracy() -> Metric:
+    return MulticlassAccuracy(CLASSES, average="micro")
 
 
 def eval_metrics(*, sync: bool) -> MetricCollection:
@@ -192,23 +198,28 @@ def train_and_evaluate(
     sampler = train_sampler(train_set)
     train_loader = DataLoader(train_set, options.batch_size, sampler=sampler, shuffle=sampler is None)
     shard_loader = DataLoader(eval_set, options.batch_size, sampler=shard)
-    metrics = train_metrics(), eval_metrics(sync=True), eval_metrics(sync=False)
+    accuracy, metrics, alone = train_accuracy(), eval_metrics(sync=True), eval_metrics(sync=False)
+    sinks = (
+        ConsoleSink(steps_per_epoch=len(train_loader), names=SHOWN, console=console),
+        JSONLinesSink(options.out / "log.jsonl"),
+    )
     reports = []
-    with progress_bar(console) as progress:
-        task = progress.add_task("", total=options.epochs * len(train_loader))
+    with MetricLogger(sinks) as logger:
+        logger.track({"train/accuracy": accuracy})
+        logger.track(metrics)
         for epoch in range(options.epochs):
             if sampler is not None:
                 sampler.set_epoch(epoch)
-            for step in train_steps(model, optimizer, train_loader, metrics[0]):
-                text = f"epoch {epoch + 1}: loss {step['loss']:.3f}, accuracy {step['accuracy']:.3f}"
-                progress.update(task, advance=1, description=text)
-            train = metrics[0].compute()
-            ranks = evaluate(model, shard_loader, metrics[1])
+            train(model, optimizer, train_loader, accuracy, logger)
+            evaluate(model, shard_loader, metrics)
+            values = logger.end_epoch()
+            ranks = {name: values[name] for name in metrics.output_names}
             rows: tuple[Row, ...] = ()
             if not console.quiet:
-                rows = compare(ranks, evaluate(model, DataLoader(eval_set, ONE_PROCESS_BATCH), metrics[2]))
-            reports.append(Report(train, rows))
-            progress.console.print(epoch_line(epoch, train, ranks), highlight=False)
+                evaluate(model, DataLoader(eval_set, ONE_PROCESS_BATCH), alone)
+                rows = compare(ranks, alone.compute())
+            reports.append(Report({name: values[name] for name in TRAIN_NAMES}, rows))
+        logger.draw(options.out / "digits.png", title="Handwritten digits, synced each epoch", panels=PANELS)
     return reports
 
 
@@ -216,24 +227,25 @@ def train_sampler(data: TensorDataset) -> DistributedSampler[tuple[Tensor, ...]]
     return DistributedSampler(data, drop_last=True) if dist.is_initialized() else None
 
 
-def train_steps(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, metrics: MetricCollection
-) -> Iterator[Values]:
-    """Train for one epoch, and give the metrics of each batch of this rank."""
+def train(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, accuracy: Metric, logger: MetricLogger
+) -> None:
+    """Train for one epoch."""
     model.train()
-    metrics.reset()
     for images, digits in loader:
         scores = model(images)
-        losses = F.cross_entropy(scores, digits, reduction="none")
+        loss = F.cross_entropy(scores, digits)
         optimizer.zero_grad()
-        losses.mean().backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         optimizer.step()
-        yield metrics(preds=scores, target=digits, value=losses)
+        accuracy(scores, digits)
+        logger.log_dict({"train/loss": loss, "train/accuracy": accuracy}, on_step=True)
+        logger.step(batch_size=len(images))
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, loader: Loader, metrics: MetricCollection) -> Values:
-    """Evaluate the network on what the loader gives. Collective, unless the metrics are those of one process.
+def evaluate(model: nn.Module, loader: Loader, metrics: MetricCollection) -> None:
+    """Update the metrics with all that the loader gives.
 
     A matrix product depends, in the last bits, on how many rows it has, so a sample gets another score in a batch of 97
     than in one of 16. That is no matter of metrics, and it must not decide which of two near scores is the larger one:
@@ -246,7 +258,6 @@ def evaluate(model: nn.Module, loader: Loader, metrics: MetricCollection) -> Val
         scores = F.log_softmax(exact(images.double()), dim=1)
         losses = F.nll_loss(scores, digits, reduction="none")
         metrics.update(preds=scores.float(), target=digits, value=losses)
-    return metrics.compute()
 
 
 def gather_sizes(size: int) -> list[int]:
@@ -289,18 +300,6 @@ def differs_on_any_rank(reports: Sequence[Report]) -> bool:
 # ---- what the user sees ---------------------------------------------------------------------------------------------
 
 
-def progress_bar(console: Console) -> Progress:
-    columns = TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    return Progress(*columns, console=console)
-
-
-def epoch_line(epoch: int, train: Values, evaluation: Values) -> str:
-    return (
-        f"epoch {epoch + 1:2}: train loss {train['loss']:.4f}, accuracy {train['accuracy']:.4f};"
-        f" eval loss {evaluation['loss']:.4f}, accuracy {evaluation['accuracy_micro']:.4f}"
-    )
-
-
 def comparison_table(rows: Sequence[Row], shard_sizes: Sequence[int]) -> Table:
     table = Table(title=f"The last epoch: shards of {', '.join(map(str, shard_sizes))} samples against one process")
     table.caption = f"equal: to the bit; the loss, summed in another order, within {LOSS_TOLERANCE:g}"
@@ -329,7 +328,7 @@ def write_json(path: Path, reports: Sequence[Report], shard_sizes: Sequence[int]
         "epochs": [
             {
                 "epoch": epoch,
-                "train": {name: value.tolist() for name, value in report.train.items()},
+                "train": {name.removeprefix("train/"): value.tolist() for name, value in report.train.items()},
                 "ranks": {row.name: row.ranks.tolist() for row in report.rows},
                 "one_process": {row.name: row.one_process.tolist() for row in report.rows},
                 "relative_difference": {row.name: row.difference for row in report.rows},
@@ -340,57 +339,6 @@ def write_json(path: Path, reports: Sequence[Report], shard_sizes: Sequence[int]
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def draw(path: Path, reports: Sequence[Report], world_size: int) -> None:
-    """Draw the curves over the epochs, and the confusion matrix of the last one."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    evaluation = [{row.name: row.ranks for row in report.rows} for report in reports]
-    train = [report.train for report in reports]
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained", width_ratios=(1, 1, 0.95))
-    draw_curves(axes[0], "Mean loss", {"train": (train, "loss"), "evaluation": (evaluation, "loss")})
-    curves = {
-        "train accuracy": (train, "accuracy"),
-        "accuracy": (evaluation, "accuracy_micro"),
-        "macro F1": (evaluation, "f1_macro"),
-        f"AUROC of {AUROC_DIGIT}": (evaluation, f"auroc_of_{AUROC_DIGIT}"),
-    }
-    draw_curves(axes[1], "Scores", curves)
-    draw_confusion(axes[2], evaluation[-1]["confusion"])
-    figure.suptitle(
-        f"Handwritten digits: metrics of {world_size} rank{'s' if world_size > 1 else ''}, synced each epoch"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def draw_curves(axes: Any, title: str, curves: Mapping[str, tuple[Sequence[Values], str]]) -> None:
-    for label, (values, name) in curves.items():
-        style = "--" if label.startswith("train") else ":" if "F1" in label else "-"  # F1 lies upon the accuracy
-        epochs = range(1, len(values) + 1)
-        axes.plot(epochs, [float(value[name]) for value in values], style, marker="o", markersize=4, label=label)
-    axes.set(title=title, xlabel="epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
-    axes.legend()
-
-
-def draw_confusion(axes: Any, counts: Tensor) -> None:
-    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    for row in range(CLASSES):
-        for column in range(CLASSES):
-            count = int(counts[row, column])
-            if count:
-                color = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, count, ha="center", va="center", color=color, fontsize=9)
-    title = f"Confusion matrix: {int(counts.diagonal().sum())} of {int(counts.sum())} right"
-    axes.set(title=title, xlabel="predicted", ylabel="digit", xticks=range(CLASSES), yticks=range(CLASSES))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from syncmetrics.errors import (
 from syncmetrics.faults import share_errors
 from syncmetrics.helpers import gather_ragged, sync_and_compute, sync_states, synced
 from syncmetrics.joining import join
+from syncmetrics.logger import MetricLogger
 from syncmetrics.metric import Metric
 from syncmetrics.states import dim_zero_cat
 from syncmetrics.transport import WORLD
@@ -29,6 +30,7 @@ __all__ = [
     "ClasswiseWrapper",
     "Metric",
     "MetricCollection",
+    "MetricLogger",
     "PacketError",
     "PeerError",
     "PeerLostError",

@@ -48,7 +48,11 @@ def test_values_on_ranks_are_those_of_one_process(tmp_path: Path, ranks: int) ->
     assert sum(map(sum, epoch["ranks"]["confusion"])) == 449, "a sample was counted twice, or not at all"
     assert epoch["ranks"]["accuracy_micro"] > 0.3, "the network has learnt nothing, so the comparison says little"
     assert "equal" in done.stdout
-    assert done.stdout.count("epoch  1: train") == 1, "one rank alone writes"
+    assert done.stdout.count("train/loss") == 1, "one rank alone writes"
+    lines = [json.loads(line) for line in (tmp_path / "here" / "log.jsonl").read_text().splitlines()]
+    (logged,) = [line["values"] for line in lines if line["kind"] == "epoch"]
+    assert {name: logged[name] for name in epoch["ranks"]} == epoch["ranks"]
+    assert {name.removeprefix("train/"): v for name, v in logged.items() if "/" in name} == epoch["train"]
     assert (tmp_path / "here" / "digits.png").stat().st_size > 10_000
 
 
@@ -97,17 +101,13 @@ def test_a_difference_is_the_exit_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, difference: bool, code: int
 ) -> None:
     """One process is the whole world here, so both columns come from it; one of them is then made wrong."""
-    real = digits.evaluate
+    real = digits.compare
 
-    def evaluate(*args: Any) -> dict[str, torch.Tensor]:
-        values = real(*args)
-        return (
-            {**values, "f1_macro": values["f1_macro"] * 0.5}
-            if difference and not args[2]["loss"].sync_on_compute
-            else values
-        )
+    def compare(ranks: dict[str, torch.Tensor], one_process: dict[str, torch.Tensor]) -> Any:
+        wrong = {"f1_macro": one_process["f1_macro"] * 0.5} if difference else {}
+        return real(ranks, {**one_process, **wrong})
 
-    monkeypatch.setattr(digits, "evaluate", evaluate)
+    monkeypatch.setattr(digits, "compare", compare)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert digits.main(["--epochs", "1", "--batch-size", "128", "--out", str(tmp_path)]) == code
     content = _content(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 import syncmetrics
 
 # A package whose __init__ holds code of its own has private imports too; the others re-export and do nothing else.
-FACES = ["syncmetrics", "syncmetrics.metrics", "syncmetrics.sync", "syncmetrics.testing"]
+FACES = ["syncmetrics", "syncmetrics.logger", "syncmetrics.metrics", "syncmetrics.sync", "syncmetrics.testing"]
 
 
 def imported_in(module: str) -> set[str]:
