@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_value"]
+__all__ = ["INK", "draw_matrix", "draw_value"]
 
-_MOST_NUMBERS = 20  # a matrix with more classes is drawn without its numbers
+INK = "#303030"
+_MOST_NUMBERS = 20  # in a matrix with more rows, numbers would not be readable
 
 
 def draw_value(value: Any, *, title: str = "", labels: Sequence[str] | None = None) -> Figure:
@@ -43,32 +45,50 @@ def draw_value(value: Any, *, title: str = "", labels: Sequence[str] | None = No
     if isinstance(value, (tuple, list)) and len(value) >= 2 and all(isinstance(item, Tensor) for item in value[:2]):
         _draw_curve(axes, *value[:2])
     elif isinstance(value, Tensor) and value.dim() == 2:
-        _draw_matrix(axes, value.detach().cpu(), labels)
+        draw_matrix(axes, title, value.detach(), labels)
     elif isinstance(value, Tensor) and value.dim() == 1:
         _draw_bars(axes, value.detach().cpu(), labels)
     else:
         given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise TypeError(f"`value` must be a matrix, values of classes, or a tuple of x and y, but is {given} instead.")
-    axes.set_title(title)
+    if not axes.get_title(loc="left"):
+        axes.set_title(title, color=INK, fontsize=11, loc="left")
     return figure
 
 
-def _draw_matrix(axes: Axes, matrix: Tensor, labels: Sequence[str] | None) -> None:
-    """Draw counts, or shares, as colours: of each row by itself, for the classes may be of very different size."""
-    shares = matrix.double() / matrix.double().sum(dim=1, keepdim=True).clamp(min=1e-300)
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    rows, columns = matrix.shape
+def draw_matrix(axes: Any, name: str, values: Tensor, labels: Sequence[str] | None = None) -> None:
+    """Draw a matrix; the shade says the share of a number in its row, of counts, and otherwise its size."""
+    numbers = values.detach().double().cpu()
+    rows, columns = numbers.shape
+    is_count = not values.is_floating_point() and bool((numbers >= 0).all())
+    shades = numbers / numbers.sum(dim=1, keepdim=True).clamp(min=1) if is_count else numbers
+    finite = shades[shades.isfinite()]
+    low, high = (0.0, 1.0) if is_count or finite.numel() == 0 else (float(finite.min()), float(finite.max()))
+    axes.imshow(shades.tolist(), cmap="Blues", vmin=low, vmax=high if high > low else low + 1)
     if max(rows, columns) <= _MOST_NUMBERS:
         for row in range(rows):
             for column in range(columns):
-                if matrix[row, column]:
-                    color = "white" if shares[row, column] > 0.5 else "black"
-                    number = matrix[row, column].item()
-                    text = f"{number:.3g}" if matrix.is_floating_point() else str(number)
-                    axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
+                _write_number(axes, row, column, float(numbers[row, column]), float(shades[row, column]), (low, high))
         axes.set_xticks(range(columns), labels=_names(labels, columns))
         axes.set_yticks(range(rows), labels=_names(labels, rows))
-    axes.set(xlabel="predicted", ylabel="target")
+    title = name
+    if is_count and rows == columns:
+        title = f"{name}: {int(numbers.diagonal().sum())} of {int(numbers.sum())} on the diagonal"
+    axes.set_title(title, color=INK, fontsize=11, loc="left")
+    across, down = ("predicted", "target") if labels is not None or "confusion" in name.lower() else ("column", "row")
+    axes.set_xlabel(across, color=INK)
+    axes.set_ylabel(down, color=INK)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _write_number(axes: Any, row: int, column: int, number: float, shade: float, limits: tuple[float, float]) -> None:
+    if number == 0:
+        return
+    low, high = limits
+    is_dark = math.isfinite(shade) and high > low and (shade - low) / (high - low) > 0.5
+    text = str(int(number)) if number.is_integer() else f"{number:.2g}"
+    axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else INK)
 
 
 def _draw_bars(axes: Axes, values: Tensor, labels: Sequence[str] | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syncmetrics.drawing import INK, draw_matrix
 from syncmetrics.logger.optional import load
 from syncmetrics.logger.records import Record
 
@@ -17,9 +17,7 @@ __all__ = ["draw_history", "matrix_image", "panels_of"]
 
 _COLORS = ("#1f5fa8", "#d9730d", "#2b8a57", "#b0336b", "#6d55b5", "#8a6a1f", "#3a9db0", "#707070")
 _STYLES = ("-", "--", ":", "-.")
-_INK = "#303030"
 _MOST_COLUMNS = 3
-_MOST_NUMBERS = 20  # in a matrix with more rows, numbers would not be readable
 _MATRIX_SIZE = 4.2  # inches
 
 
@@ -62,7 +60,7 @@ def draw_history(
     for axes, (head, members) in zip(places, chosen.items(), strict=False):
         _draw_curves(axes, head, {name: _points(history, name) for name in members})
     for axes, (name, values) in zip(places[len(chosen) :], matrices.items(), strict=True):
-        _draw_matrix(axes, name, values)
+        draw_matrix(axes, name, values)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
@@ -83,7 +81,7 @@ def matrix_image(name: str, values: Tensor) -> Tensor:
     agg = load("matplotlib.backends.backend_agg", needed_by="a picture of a matrix", install="matplotlib")
     figure, (axes,) = _grid(1, None)
     canvas = agg.FigureCanvasAgg(figure)
-    _draw_matrix(axes, name, values)
+    draw_matrix(axes, name, values)
     canvas.draw()
     width, height = canvas.get_width_height()
     pixels = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8)
@@ -98,7 +96,7 @@ def _grid(count: int, title: str | None) -> tuple[Any, list[Any]]:
     figure = figure_module.Figure(figsize=size, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     if title is not None:
-        figure.suptitle(title, color=_INK, fontsize=13)
+        figure.suptitle(title, color=INK, fontsize=13)
     return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
 
 
@@ -123,47 +121,12 @@ def _draw_curves(axes: Any, title: str, curves: Mapping[str, tuple[list[int], li
             label=name.removesuffix(ending),
         )
     only = next(iter(curves)) if len(curves) == 1 else ""
-    axes.set_title(only if only.endswith(ending) else title, color=_INK, fontsize=11, loc="left")
-    axes.set_xlabel("epoch", color=_INK)
+    axes.set_title(only if only.endswith(ending) else title, color=INK, fontsize=11, loc="left")
+    axes.set_xlabel("epoch", color=INK)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(color="#d8d8d8", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=_INK, labelsize=9)
+    axes.tick_params(colors=INK, labelsize=9)
     if len(curves) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
-
-
-def _draw_matrix(axes: Any, name: str, values: Tensor) -> None:
-    """Draw a matrix; the shade says the share of a number in its row, of counts, and otherwise its size."""
-    numbers = values.detach().double().cpu()
-    rows, columns = numbers.shape
-    is_count = not values.is_floating_point() and bool((numbers >= 0).all())
-    shades = numbers / numbers.sum(dim=1, keepdim=True).clamp(min=1) if is_count else numbers
-    finite = shades[shades.isfinite()]
-    low, high = (0.0, 1.0) if is_count or finite.numel() == 0 else (float(finite.min()), float(finite.max()))
-    axes.imshow(shades.tolist(), cmap="Blues", vmin=low, vmax=high if high > low else low + 1)
-    if max(rows, columns) <= _MOST_NUMBERS:
-        for row in range(rows):
-            for column in range(columns):
-                _write_number(axes, row, column, float(numbers[row, column]), float(shades[row, column]), (low, high))
-        axes.set_xticks(range(columns))
-        axes.set_yticks(range(rows))
-    title = name
-    if is_count and rows == columns:
-        title = f"{name}: {int(numbers.diagonal().sum())} of {int(numbers.sum())} on the diagonal"
-    axes.set_title(title, color=_INK, fontsize=11, loc="left")
-    across, down = ("predicted", "target") if "confusion" in name.lower() else ("column", "row")
-    axes.set_xlabel(across, color=_INK)
-    axes.set_ylabel(down, color=_INK)
-    axes.tick_params(colors=_INK, labelsize=9, length=0)
-    axes.spines[:].set_visible(False)
-
-
-def _write_number(axes: Any, row: int, column: int, number: float, shade: float, limits: tuple[float, float]) -> None:
-    if number == 0:
-        return
-    low, high = limits
-    is_dark = math.isfinite(shade) and high > low and (shade - low) / (high - low) > 0.5
-    text = str(int(number)) if number.is_integer() else f"{number:.2g}"
-    axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else _INK)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
