@@ -3,20 +3,87 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from syncmetrics.states import State, States, Store
+import torch
 
-__all__ = ["raw_function", "roll_back", "wrap_compute", "wrap_update"]
+from syncmetrics.states import Mode, State, States, Store
+
+__all__ = ["keep_books", "raw_function", "without_grad", "wrap_compute", "wrap_update"]
 
 
-def roll_back(store: Store, states: States, lengths: list[tuple[str, State, int]]) -> None:
+_inference_mode = torch.is_inference_mode_enabled
+_grad_mode = torch.is_grad_enabled
+_set_grad_mode = torch._C._set_grad_enabled
+_LOCAL = Mode.LOCAL
+
+Lengths = Sequence[tuple[str, State, int]]
+
+
+def keep_books(
+    store: Store,
+    lengths: Lengths,
+    check: Callable[[Store, Lengths], None] | None,
+    function: Callable[..., None],
+    metric: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Run the user's `update` and count it. If it fails, it leaves as little as it can.
+
+    Args:
+        store: The states that it changes.
+        lengths: Name, list and length of each list before it.
+        check: Looks at the lists after it.
+        function: The user's own function.
+        metric: Its `self`.
+        args: What else it is called with.
+        kwargs: What it is called with by name.
+    """
+    store.version += 1
+    states = dict(store.states)
+    try:
+        # As `without_grad`, written out: this is the one place where a call more would be felt.
+        if _inference_mode() or not _grad_mode():
+            without_grad(function, metric, args, kwargs)
+        else:
+            _set_grad_mode(False)
+            try:
+                function(metric, *args, **kwargs)
+            finally:
+                _set_grad_mode(True)
+        if check is not None:
+            check(store, lengths)
+    except BaseException:
+        roll_back(store, states, lengths)
+        raise
+    store.update_count += 1
+
+
+def roll_back(store: Store, states: States, lengths: Lengths) -> None:
     """Undo what an `update` that failed had done: all but edits of a tensor in place, of which there is no copy."""
     for _, rows, length in lengths:
         if isinstance(rows, list):
             del rows[length:]
     store.states = states
+
+
+def without_grad(function: Callable[..., Any], metric: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Run what the user wrote, outside of inference mode and without a graph.
+
+    The switch is set by hand: torch's context managers cost more than most of what runs inside of them.
+    """
+    if _inference_mode():
+        with torch.inference_mode(False), torch.no_grad():
+            return function(metric, *args, **kwargs)
+    if not _grad_mode():
+        return function(metric, *args, **kwargs)
+    _set_grad_mode(False)
+    try:
+        return function(metric, *args, **kwargs)
+    finally:
+        _set_grad_mode(True)
 
 
 def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
@@ -27,8 +94,14 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
         if type(self).update is not update:  # reached through super(): the outermost one keeps the books
             function(self, *args, **kwargs)
             return
-        self._prepare_update("update", args, kwargs)
-        self._update(function, args, kwargs)
+        store = self._own_store
+        if store.mode is not _LOCAL or store.sharers > 1 or store.update_count == 0:
+            self._prepare_update("update", args, kwargs)
+            store = self._own_store
+        if self._list_names or self._core is not self:
+            self._update(function, args, kwargs)
+        else:
+            keep_books(store, (), None, function, self, args, kwargs)
 
     update._wraps = (update, function)  # type: ignore[attr-defined]
     return update

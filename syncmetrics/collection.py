@@ -17,9 +17,9 @@ from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
 from syncmetrics.returned import remember
 from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
-from syncmetrics.sharing import share_states, take_apart
+from syncmetrics.sharing import Group, groups_of, share_states, take_apart
 from syncmetrics.states import Mode
-from syncmetrics.sync import note
+from syncmetrics.sync import Route, note
 from syncmetrics.transport import Transport
 
 __all__ = ["MetricCollection"]
@@ -60,6 +60,7 @@ class MetricCollection(nn.Module):
         self.prefix = check_affix("prefix", prefix)
         self.postfix = check_affix("postfix", postfix)
         self._members: dict[str, Member] = {}
+        self._known_groups: list[Group] = []
         self.add_metrics(metrics, *more)
 
     def add_metrics(
@@ -95,14 +96,12 @@ class MetricCollection(nn.Module):
         return list(zip(self.keys(keep_base), self.values(), strict=True))
 
     def __getitem__(self, name: str) -> Metric:
-        base = name
-        if base not in self._members:
-            base = name.removeprefix(self.prefix or "").removesuffix(self.postfix or "")
+        if name in self._members:
+            return self._modules[name]  # type: ignore[return-value]  # what `_add` has checked
+        base = name.removeprefix(self.prefix or "").removesuffix(self.postfix or "")
         if base not in self._members:
             raise KeyError(f"no metric `{name}` in this collection; it has {list(self._members)}.")
-        metric = self._modules[base]
-        assert isinstance(metric, Metric)
-        return metric
+        return self[base]
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -126,13 +125,14 @@ class MetricCollection(nn.Module):
     @property
     def compute_groups(self) -> tuple[tuple[str, ...], ...]:
         """Names of the metrics that share their states, group by group."""
-        return tuple(tuple(group) for group in self._groups())
+        return tuple(group.names for group in self._groups())
 
     # -- the life of the metrics
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update every metric with one batch. Keyword arguments go to the metrics whose `update` takes them."""
-        self._check_keywords(kwargs)
+        if kwargs:
+            self._check_keywords(kwargs)
         self._refuse_updates()
         for group in self._own_groups():
             self._update_group(group, args, kwargs)
@@ -147,15 +147,15 @@ class MetricCollection(nn.Module):
         groups = self._own_groups()
         guests = [name for name in self._members if isinstance(self[name], AdaptedMetric)]
         values = {name: self[name].forward(*args, **self._chosen(name, kwargs)) for name in guests}
-        own = [group for group in groups if group[0] not in guests]
+        own = [group for group in groups if group.names[0] not in guests]
         values |= self._step(own, args, kwargs)
         in_order = {name: values[name] for name in self._members}
         return flatten(self._members, in_order, self.prefix or "", self.postfix or "")
 
-    def _step(self, groups: list[list[str]], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _step(self, groups: list[Group], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Run one batch through groups of metrics: update fresh states, give the values, merge."""
-        names = [name for group in groups for name in group]
-        once = {name: self._merges(name) for name in names}
+        names = [name for group in groups for name in group.names]
+        once = {name: merges for group in groups for merges in [self._merges(group)] for name in group.names}
         with ExitStack() as stack:
             twice = unique_nodes([n for name, merges in once.items() if not merges for n in self._nodes([name])])
             stores = {id(node.store) for node in twice}
@@ -170,7 +170,7 @@ class MetricCollection(nn.Module):
                 self[name]._forward_cache = value
                 remember(value, self[name], "forward", is_global=self[name].dist_sync_on_step)
         for group in groups:
-            if not once[group[0]]:
+            if not once[group.names[0]]:
                 self._update_group(group, args, kwargs)
         return values
 
@@ -280,32 +280,39 @@ class MetricCollection(nn.Module):
     def _affixed(self, name: str) -> str:
         return f"{self.prefix or ''}{name}{self.postfix or ''}"
 
-    def _groups(self) -> list[list[str]]:
-        """Give the names of the metrics by the store they hold, which is the truth about who shares with whom."""
-        groups: dict[int, list[str]] = {}
-        for name in self._members:
-            groups.setdefault(id(self[name]._store), []).append(name)
-        return list(groups.values())
+    def _groups(self) -> list[Group]:
+        """Give the metrics by the store they hold."""
+        known = self._known_groups
+        if sum(len(group.names) for group in known) != len(self._members) or not all(group.holds for group in known):
+            known = self._known_groups = groups_of((name, self[name]) for name in self._members)
+        return known
 
-    def _own_groups(self) -> list[list[str]]:
+    def _own_groups(self) -> list[Group]:
         """Give the groups, taken apart from metrics outside that share with them: those are not to change."""
         groups = self._groups()
         for group in groups:
-            store = self[group[0]]._store
-            if store.sharers > len(group) and store.mode is Mode.LOCAL:
-                take_apart([self[name] for name in group])
-        return groups
+            if group.store.sharers > len(group.names) and group.store.mode is Mode.LOCAL:
+                take_apart(group.cores)
+        return self._groups()
 
     def _nodes(self, names: Sequence[str] | None = None) -> list[Node]:
-        return unique_nodes(
-            [node for name in (self._members if names is None else names) for node in self[name]._nodes(name)]
-        )
+        seen: set[int] = set()
+        nodes: list[Node] = []
+        for name in self._members if names is None else names:
+            core = self[name]._core
+            if id(core._own_store) not in seen or core._modules:  # one that shares all it has brings no more
+                seen.add(id(core._own_store))
+                nodes += self[name]._nodes(name)
+        return unique_nodes(nodes)
 
     def _by_route(self, names: Sequence[str]) -> list[list[str]]:
         """Group metrics by whom they sync with: one sync each, in an order that is the same on every rank."""
         routes: list[tuple[Transport, float | None, list[str]]] = []
+        found: dict[tuple[int, float | None], Route] = {}
         for name in names:
-            route = self[name]._route()
+            metric = self[name]
+            key = id(metric._group), metric.sync_timeout
+            route = found.get(key) or found.setdefault(key, metric._route())
             for transport, timeout, members in routes:
                 if transport is route.transport and timeout == route.timeout:
                     members.append(name)
@@ -314,15 +321,14 @@ class MetricCollection(nn.Module):
                 routes.append((route.transport, route.timeout, [name]))
         return sorted((sorted(members) for _, _, members in routes))
 
-    def _update_group(self, group: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _update_group(self, group: Group, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Update what these metrics share, once."""
-        name = group[0]
-        metric = self[name]
-        chosen = self._chosen(name, kwargs)
-        if len(group) == 1:
-            metric.update(*args, **chosen)
+        name = group.names[0]
+        chosen = self._chosen(name, kwargs) if kwargs else kwargs
+        if len(group.names) == 1:
+            self[name].update(*args, **chosen)
         else:
-            metric._core._update_shared(args, chosen)
+            group.cores[0]._update_shared(args, chosen)
 
     def _chosen(self, name: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         takes = self._members[name].takes
@@ -335,8 +341,10 @@ class MetricCollection(nn.Module):
     def _step_nodes(self) -> list[list[Node]]:
         return [self._nodes(members) for members in self._step_members()]
 
-    def _merges(self, name: str) -> bool:
-        return not self[name].full_state_update and all(node.can_merge for node in self._nodes([name]))
+    def _merges(self, group: Group) -> bool:
+        """Whether the states of a batch can be merged into the running ones of all metrics of a group."""
+        twice = any(self[name].full_state_update for name in group.names)
+        return not twice and all(node.can_merge for node in self._nodes(group.names))
 
     def _check_keywords(self, kwargs: Mapping[str, Any]) -> None:
         taken = [member.takes for member in self._members.values()]
@@ -356,8 +364,8 @@ class MetricCollection(nn.Module):
 
     def _refuse_updates(self) -> None:
         """Refuse an update of states that are not those of this process, before the first metric has had it."""
-        for metric in self.values():
-            metric._refuse_synced("update")
+        for group in self._groups():
+            group.cores[0]._refuse_synced("update")
 
     @contextmanager
     def _synced(self, names: Sequence[str]) -> Iterator[None]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
-from syncmetrics.bookkeeping import raw_function, roll_back, wrap_compute, wrap_update
+from syncmetrics.bookkeeping import keep_books, raw_function, without_grad, wrap_compute, wrap_update
 from syncmetrics.errors import StateError
 from syncmetrics.guest import GuestMixin, meet_hosts, refuse_options
 from syncmetrics.returned import remember
@@ -252,6 +251,8 @@ class Metric(GuestMixin, StatefulModule):
 
     def _nodes(self, path: str = "") -> list[Node]:
         """Give this metric and all metrics inside it, each store once."""
+        if not self._modules:
+            return [self._node(path)]
         nodes = []
         for name, module in self.named_modules():
             if isinstance(module, Metric) and module._core is module:
@@ -303,22 +304,14 @@ class Metric(GuestMixin, StatefulModule):
 
     def _update(self, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Run the user's `update`, and check what it did to the lists. If it fails, it leaves as little as it can."""
+        store = self._own_store
         if self._core is not self:
             function(self, *args, **kwargs)  # the metric inside keeps the books
-            return
-        store = self._store
-        store.version += 1
-        states = dict(store.states)
-        lengths = [(name, states[name], len(states[name])) for name in self._list_names]
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                function(self, *args, **kwargs)
-            if lengths:
-                self._check_lists(store, lengths)
-        except BaseException:
-            roll_back(store, states, lengths)
-            raise
-        store.update_count += 1
+        elif self._list_names:
+            lengths = [(name, store.states[name], len(store.states[name])) for name in self._list_names]
+            keep_books(store, lengths, self._check_lists, function, self, args, kwargs)
+        else:
+            keep_books(store, (), None, function, self, args, kwargs)
 
     def _update_shared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Update states on behalf of all metrics that share them."""
@@ -327,7 +320,7 @@ class Metric(GuestMixin, StatefulModule):
             self._adopt_device(args, kwargs)
         self._update(raw_function(type(self).update), args, kwargs)
 
-    def _check_lists(self, store: Store, before: list[tuple[str, State, int]]) -> None:
+    def _check_lists(self, store: Store, before: Sequence[tuple[str, State, int]]) -> None:
         for name, old, length in before:
             value = store.states[name]
             if not isinstance(value, list):
@@ -350,7 +343,10 @@ class Metric(GuestMixin, StatefulModule):
             if self.sync_on_compute and self._store.mode is Mode.LOCAL:
                 note(resolve_transport(self._group), f"a cached value of `{self._label}`, without a sync")
             return self._cache[2]
-        with self._shown(nodes):
+        if self._store.mode is Mode.LOCAL or self._modules:
+            with self._shown(nodes):
+                value = self._call_compute(function)
+        else:
             value = self._call_compute(function)
         self._cache = (*self._cache_keys(nodes), value)  # now, for `compute` may have changed what it saw
         remember(value, self, "compute", is_global=self._cache[0][0])
@@ -383,5 +379,4 @@ class Metric(GuestMixin, StatefulModule):
             yield
 
     def _call_compute(self, function: Callable[[Any], Any]) -> Any:
-        with torch.inference_mode(False), torch.no_grad():
-            return function(self)
+        return without_grad(function, self, (), {})

@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from syncmetrics.bookkeeping import raw_function
 from syncmetrics.metric import Metric
 from syncmetrics.states import Mode, Store, spec_key
 
-__all__ = ["share_states", "take_apart"]
+__all__ = ["Group", "groups_of", "share_states", "take_apart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Metrics of one collection that share one store.
+
+    Attributes:
+        names: Their names.
+        cores: The metrics whose states these are, in the same order.
+        store: What they share.
+    """
+
+    names: tuple[str, ...]
+    cores: tuple[Metric, ...]
+    store: Store
+
+    @property
+    def holds(self) -> bool:
+        """Whether all of them still hold the store."""
+        store = self.store
+        for core in self.cores:  # noqa: SIM110 - a generator costs more, and this is asked in every update
+            if core._own_store is not store:
+                return False
+        return True
+
+
+def groups_of(metrics: Iterable[tuple[str, Metric]]) -> list[Group]:
+    """Group metrics by the store they hold, which is the truth about who shares with whom."""
+    found: dict[int, list[tuple[str, Metric]]] = {}
+    for name, metric in metrics:
+        found.setdefault(id(metric._store), []).append((name, metric._core))
+    return [
+        Group(tuple(name for name, _ in members), tuple(core for _, core in members), members[0][1]._own_store)
+        for members in found.values()
+    ]
 
 
 def share_states(metrics: Iterable[Metric]) -> None:
@@ -33,9 +69,8 @@ def _sharing_key(metric: Metric) -> tuple[Any, ...]:
     return (metric.compute_group, code, spec_key(metric._specs.values()), _hashable(metric._group), policy)
 
 
-def take_apart(metrics: Sequence[Metric]) -> None:
+def take_apart(cores: Sequence[Metric]) -> None:
     """Give these metrics, which share a store, one of their own, apart from others that hold it too."""
-    cores = [metric._core for metric in metrics]
     shared = cores[0]._store
     store = shared.fork()
     store.sharers = len(cores)

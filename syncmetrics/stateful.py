@@ -16,6 +16,9 @@ from syncmetrics.states import State, States, StateSpec, Store, declare_state, f
 
 __all__ = ["StatefulModule"]
 
+#: Attributes that are set in every step and are no module and no parameter, which nn.Module looks for at some length.
+_PLAIN = frozenset({"_cache", "_forward_cache", "_own_store"})
+
 _Self = TypeVar("_Self", bound="StatefulModule")
 
 
@@ -73,25 +76,30 @@ class StatefulModule(nn.Module):
         self._store.states = {**self._store.states, **fresh_states({name: spec}, self._store.device)}
 
     def __getattr__(self, name: str) -> Any:
-        store = self.__dict__.get("_own_store")
-        if store is not None and name in self.__dict__["_specs"]:
-            return self._store.states[name]
-        return super().__getattr__(name)
+        try:
+            return self.__dict__["_own_store"].states[name]
+        except KeyError:  # before `__init__`, or no state
+            return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _PLAIN:
+            self.__dict__[name] = value
+            return
         specs = self.__dict__.get("_specs")
         if specs is None or name not in specs:
             super().__setattr__(name, value)
             return
         if isinstance(value, Tensor):
-            value = own_tensor(value)
+            if value.requires_grad or value.is_inference():
+                value = own_tensor(value)
         elif not isinstance(value, list):
             raise TypeError(
                 f"`{self._label}`: state `{name}` must be a tensor or a list, but is a {type(value).__name__} instead;"
                 " write torch.as_tensor(...)."
             )
-        self._store.states[name] = value
-        self._store.version += 1
+        store = self.__dict__["_own_store"]
+        store.states[name] = value
+        store.version += 1
 
     def __delattr__(self, name: str) -> None:
         if name in self.__dict__.get("_specs", {}):

@@ -8,7 +8,7 @@ store.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -311,6 +311,7 @@ class Store:
         device: Where the states lie.
         fresh: Whether the states were reset since their last sync, or never synced.
         shown: Counts how often other states were shown: what is shown twice need not be the same.
+        derived: What metrics that share the store have made of its states: of which, at which version, and what.
     """
 
     states: States = field(default_factory=dict)
@@ -322,18 +323,31 @@ class Store:
     device: torch.device = field(default_factory=lambda: torch.empty(0).device)
     fresh: bool = True
     shown: int = 0
+    derived: tuple[States, int, dict[str, Any]] | None = None
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
         """Show other states, and put the present ones aside."""
         self.aside.append((self.states, self.update_count, self.mode))
         self.states, self.update_count, self.mode = states, update_count, mode
         self.shown += 1
+        self.derived = None
 
     def put_back(self) -> None:
         """Show again what was put aside last. It does nothing if nothing was, as after a reset."""
         if self.aside:
             self.states, self.update_count, self.mode = self.aside[-1]
             self.aside.pop()
+        self.derived = None
+
+    def derive(self, key: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Give what a function makes of the states that are shown: computed once for all metrics that share them."""
+        derived = self.derived
+        if derived is None or derived[0] is not self.states or derived[1] != self.version:
+            derived = self.derived = (self.states, self.version, {})
+        made = derived[2]
+        if key not in made:
+            made[key] = function(*args)
+        return made[key]
 
     def grow(self, states: States, update_count: int) -> None:
         """Take over states that what is shown was merged into."""

@@ -54,8 +54,10 @@ def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
         The ratio in the accumulate dtype of the device, not yet rounded to a smaller one.
     """
     dtype = accumulate_dtype(numerator.device)
-    ratio = numerator.to(dtype) / denominator.to(dtype)
-    return torch.where(denominator == 0, torch.zeros_like(ratio), ratio)
+    if numerator.dtype is not dtype:
+        numerator = numerator.to(dtype)
+    ratio = numerator / (denominator if denominator.dtype is dtype else denominator.to(dtype))
+    return ratio.masked_fill_(denominator == 0, 0.0)
 
 
 def rounded(ratio: Tensor) -> Tensor:

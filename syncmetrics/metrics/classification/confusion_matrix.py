@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any, Literal
 
 from torch import Tensor
 
-from syncmetrics.metric import Metric
-from syncmetrics.metrics._common import check_bool, check_choice, check_int, rounded, safe_divide, zero_count
-from syncmetrics.metrics.classification._inputs import count_keys, multiclass_inputs
+from syncmetrics.metrics._common import check_choice, rounded, safe_divide
+from syncmetrics.metrics.classification.multiclass_counts import MulticlassCounts
 
 __all__ = ["MulticlassConfusionMatrix"]
 
 Normalize = Literal["true", "pred", "all", "none"] | None
 
 
-class MulticlassConfusionMatrix(Metric):
+class MulticlassConfusionMatrix(MulticlassCounts):
     """Count how often target class i (row) was predicted as class j (column).
 
     Args:
@@ -38,7 +36,6 @@ class MulticlassConfusionMatrix(Metric):
     """
 
     higher_is_better = None
-    is_differentiable = False
     confmat: Tensor
 
     def __init__(
@@ -49,48 +46,9 @@ class MulticlassConfusionMatrix(Metric):
         validate_args: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        name = type(self).__name__
-        check_int(name, "num_classes", num_classes, minimum=2)
-        if ignore_index is not None:
-            check_int(name, "ignore_index", ignore_index)
-        check_choice(name, "normalize", normalize, ("true", "pred", "all", "none", None))
-        check_bool(name, "validate_args", validate_args)
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
+        super().__init__(num_classes, ignore_index=ignore_index, validate_args=validate_args, matrix=True, **kwargs)
+        check_choice(type(self).__name__, "normalize", normalize, ("true", "pred", "all", "none", None))
         self.normalize = normalize
-        self.validate_args = validate_args
-        self.add_state("confmat", zero_count(num_classes, num_classes), dist_reduce_fx="sum")
-
-    @property
-    def compute_group(self) -> Hashable | None:
-        """The same for every `normalize`: only `compute` reads it."""
-        if type(self).update is not MulticlassConfusionMatrix.update:
-            return None
-        return ("multiclass_confusion_matrix", self.num_classes, self.ignore_index, self.validate_args)
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Count samples.
-
-        Args:
-            preds: Integer labels (N, ...), or float scores (probabilities or logits) (N, C, ...). N may be 0.
-            target: Integer labels (N, ...).
-
-        Raises:
-            TypeError: An input is not a tensor or has the wrong dtype.
-            ValueError: Shapes do not fit, or a label is out of range.
-        """
-        name, classes = type(self).__name__, self.num_classes
-        preds, target = multiclass_inputs(
-            name,
-            preds,
-            target,
-            num_classes=classes,
-            ignore_index=self.ignore_index,
-            validate_args=self.validate_args,
-        )
-        keys = target * classes + preds
-        self.confmat = self.confmat + count_keys(name, keys, classes * classes).view(classes, classes)
 
     def compute(self) -> Tensor:
         """Return the matrix (num_classes, num_classes).

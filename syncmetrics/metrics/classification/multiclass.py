@@ -1,28 +1,26 @@
 """Accuracy, precision, recall and F1 score of many classes: one set of counts, four ways to read it.
 
-Every update adds true positives, false positives and false negatives per class, the same for all four and for every
-`average`, so that a collection keeps them once. The value depends on the counts alone, and so on no order of samples.
+All four, every `average` and the confusion matrix read the same counts, so that a collection keeps them once. The value
+depends on the counts alone, and so on no order of samples.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from syncmetrics.metric import Metric
-from syncmetrics.metrics._common import check_bool, check_choice, check_int, rounded, safe_divide, zero_count
-from syncmetrics.metrics.classification._inputs import count_keys, multiclass_inputs
+from syncmetrics.metrics._common import accumulate_dtype, check_choice, rounded, safe_divide
+from syncmetrics.metrics.classification.multiclass_counts import MulticlassCounts
 
 __all__ = ["MulticlassAccuracy", "MulticlassF1Score", "MulticlassPrecision", "MulticlassRecall"]
 
 Average = Literal["micro", "macro", "weighted", "none"] | None
 
 
-class _MulticlassStatScores(Metric):
+class _MulticlassStatScores(MulticlassCounts):
     """Count true positives, false positives and false negatives per class; subclasses give the score.
 
     Args:
@@ -46,13 +44,12 @@ class _MulticlassStatScores(Metric):
     """
 
     higher_is_better = True
-    is_differentiable = False
-    tp: Tensor
-    fp: Tensor
-    fn: Tensor
 
     # With top_k > 1 a macro average takes the classes that have targets, not all that occur.
     _macro_needs_target: ClassVar[bool] = True
+
+    # Names what `_score` computes: scores with one formula are computed once for all metrics that share the counts.
+    _formula: ClassVar[str]
 
     def __init__(
         self,
@@ -64,82 +61,56 @@ class _MulticlassStatScores(Metric):
         validate_args: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        name = type(self).__name__
-        check_int(name, "num_classes", num_classes, minimum=2)
-        check_int(name, "top_k", top_k, minimum=1)
-        if top_k > num_classes:
-            raise ValueError(
-                f"{name}: `top_k` must be at most `num_classes`, {num_classes}, but is {top_k} instead. "
-                "Pass a smaller one."
-            )
-        check_choice(name, "average", average, ("micro", "macro", "weighted", "none", None))
-        if ignore_index is not None:
-            check_int(name, "ignore_index", ignore_index)
-        check_bool(name, "validate_args", validate_args)
-        self.num_classes = num_classes
-        self.top_k = top_k
+        super().__init__(num_classes, top_k=top_k, ignore_index=ignore_index, validate_args=validate_args, **kwargs)
+        check_choice(type(self).__name__, "average", average, ("micro", "macro", "weighted", "none", None))
         self.average = average
-        self.ignore_index = ignore_index
-        self.validate_args = validate_args
-        for state in ("tp", "fp", "fn"):
-            self.add_state(state, zero_count(num_classes), dist_reduce_fx="sum")
-
-    @property
-    def compute_group(self) -> Hashable | None:
-        """The same for all four metrics and every `average`: they count the same."""
-        if type(self).update is not _MulticlassStatScores.update:
-            return None
-        return ("multiclass_stat_scores", self.num_classes, self.top_k, self.ignore_index, self.validate_args)
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Count samples.
-
-        Args:
-            preds: Integer labels (N, ...), or float scores (probabilities or logits) (N, C, ...). N may be 0.
-            target: Integer labels (N, ...).
-
-        Raises:
-            TypeError: An input is not a tensor or has the wrong dtype.
-            ValueError: Shapes do not fit, or a label is out of range.
-        """
-        name = type(self).__name__
-        preds, target = multiclass_inputs(
-            name,
-            preds,
-            target,
-            num_classes=self.num_classes,
-            ignore_index=self.ignore_index,
-            validate_args=self.validate_args,
-            top_k=self.top_k,
-        )
-        # One pass counts hits and misses of each target: the key is twice the target, plus one for a hit.
-        keys = torch.add(preds == target, target, alpha=2)
-        fn, tp = count_keys(name, keys, 2 * self.num_classes).view(self.num_classes, 2).unbind(1)
-        fp = count_keys(name, preds, self.num_classes) - tp
-        self.tp, self.fp, self.fn = self.tp + tp, self.fp + fp, self.fn + fn
 
     def compute(self) -> Tensor:
         """Return the score: 0-d, or (num_classes,) without average; 0 where the denominator is 0.
 
         Computed in float64 and rounded once to `torch.get_default_dtype()`.
         """
-        tp, fp, fn = self.tp, self.fp, self.fn
+        derive = self._store.derive
+        rows = derive("rows to divide", _rows_to_divide, self._rows())
         if self.average == "micro":
-            return rounded(self._score(tp.sum(), fp.sum(), fn.sum()))
-        score = self._score(tp, fp, fn)
+            return rounded(derive(f"micro {self._formula}", self._score, *derive("totals", _totals, rows)))
+        score: Tensor = derive(self._formula, self._score, *derive("three rows", torch.unbind, rows))
         if self.average == "macro":
-            occurs = tp + fn if self.top_k > 1 and self._macro_needs_target else tp + fp + fn
-            weights = (occurs > 0).to(score.dtype)
+            only_targets = self.top_k > 1 and self._macro_needs_target
+            weights, total = derive(f"occur {only_targets}", _occur, rows, only_targets)
         elif self.average == "weighted":
-            weights = (tp + fn).to(score.dtype)
+            weights, total = derive("targets", _targets, rows)
         else:
             return rounded(score)
-        return rounded(safe_divide((weights * score).sum(), weights.sum()))
+        return rounded(weights.dot(score) / total)
 
     @abstractmethod
     def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        """Return the score of int64 counts, elementwise, in float64."""
+        """Return the score of counts, elementwise, in float64."""
+
+
+def _rows_to_divide(rows: Tensor) -> Tensor:
+    """Give counts in the dtype of ratios, if it holds every count: so they are converted once, and not in every sum."""
+    return rows.to(torch.float64) if accumulate_dtype(rows.device) is torch.float64 else rows
+
+
+def _totals(rows: Tensor) -> tuple[Tensor, ...]:
+    return rows.sum(1).unbind()
+
+
+def _occur(rows: Tensor, only_targets: bool) -> tuple[Tensor, Tensor]:
+    """Give 1 for the classes that have targets, or that occur at all, and 0 for the others; and how many they are."""
+    present = rows[0] + rows[2] if only_targets else rows.sum(0)
+    return _with_total((present > 0).to(accumulate_dtype(rows.device)))
+
+
+def _targets(rows: Tensor) -> tuple[Tensor, Tensor]:
+    return _with_total((rows[0] + rows[2]).to(accumulate_dtype(rows.device)))
+
+
+def _with_total(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Give weights and what to divide by: 1 if all of them are 0, for the weighted sum is 0 then."""
+    return weights, weights.sum().clamp_(min=1)
 
 
 class MulticlassAccuracy(_MulticlassStatScores):
@@ -161,6 +132,8 @@ class MulticlassAccuracy(_MulticlassStatScores):
         ValueError: `num_classes` < 2, `top_k` not in 1..num_classes, or an unknown `average`.
     """
 
+    _formula = "tp / (tp + fn)"
+
     def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return safe_divide(tp, tp + fn)
 
@@ -181,6 +154,8 @@ class MulticlassPrecision(_MulticlassStatScores):
         ValueError: `num_classes` < 2, `top_k` not in 1..num_classes, or an unknown `average`.
     """
 
+    _formula = "tp / (tp + fp)"
+
     def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return safe_divide(tp, tp + fp)
 
@@ -200,6 +175,8 @@ class MulticlassRecall(_MulticlassStatScores):
         TypeError: An argument has the wrong type.
         ValueError: `num_classes` < 2, `top_k` not in 1..num_classes, or an unknown `average`.
     """
+
+    _formula = "tp / (tp + fn)"
 
     def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return safe_divide(tp, tp + fn)
@@ -223,6 +200,7 @@ class MulticlassF1Score(_MulticlassStatScores):
     """
 
     _macro_needs_target = False
+    _formula = "2 tp / (2 tp + fp + fn)"
 
     def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return safe_divide(2 * tp, 2 * tp + fp + fn)

@@ -19,9 +19,7 @@ Y = torch.tensor([0, 1, 2])
 
 
 def counted(metric):
-    states = [
-        getattr(metric, name) for name in ("tp", "fp", "fn", "confmat", "counts", "preds") if hasattr(metric, name)
-    ]
+    states = metric.metric_state.values()
     assert states
     return sum(len(state) if isinstance(state, list) else int(state.sum()) for state in states)
 
