@@ -8,7 +8,7 @@ store.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -323,7 +323,7 @@ class Store:
     device: torch.device = field(default_factory=lambda: torch.empty(0).device)
     fresh: bool = True
     shown: int = 0
-    derived: tuple[States, int, dict[str, Any]] | None = None
+    derived: tuple[States, int, dict[Hashable, Any]] | None = None
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
         """Show other states, and put the present ones aside."""
@@ -339,7 +339,7 @@ class Store:
             self.aside.pop()
         self.derived = None
 
-    def derive(self, key: str, function: Callable[..., Any], *args: Any) -> Any:
+    def derive(self, key: Hashable, function: Callable[..., Any], *args: Any) -> Any:
         """Give what a function makes of the states that are shown: computed once for all metrics that share them."""
         derived = self.derived
         if derived is None or derived[0] is not self.states or derived[1] != self.version:

@@ -61,8 +61,8 @@ def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def rounded(ratio: Tensor) -> Tensor:
-    """Round a ratio, once, to `torch.get_default_dtype()`."""
-    return ratio.to(torch.get_default_dtype())
+    """Round a ratio, once, to `torch.get_default_dtype()`. It is a new tensor, whatever the dtypes."""
+    return ratio.to(torch.get_default_dtype(), copy=True)
 
 
 def check_int(metric: str, argument: str, value: object, *, minimum: int | None = None) -> None:

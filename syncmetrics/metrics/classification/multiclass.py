@@ -6,14 +6,13 @@ depends on the counts alone, and so on no order of samples.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
-from syncmetrics.metrics._common import accumulate_dtype, check_choice, rounded, safe_divide
+from syncmetrics.metrics._common import check_choice
 from syncmetrics.metrics.classification.multiclass_counts import MulticlassCounts
+from syncmetrics.metrics.classification.multiclass_scores import F1, HIT_RATE, PRECISION, Scores, scores_of
 
 __all__ = ["MulticlassAccuracy", "MulticlassF1Score", "MulticlassPrecision", "MulticlassRecall"]
 
@@ -45,11 +44,11 @@ class _MulticlassStatScores(MulticlassCounts):
 
     higher_is_better = True
 
+    # Which row of `Scores` holds the score.
+    _row: ClassVar[int]
+
     # With top_k > 1 a macro average takes the classes that have targets, not all that occur.
     _macro_needs_target: ClassVar[bool] = True
-
-    # Names what `_score` computes: scores with one formula are computed once for all metrics that share the counts.
-    _formula: ClassVar[str]
 
     def __init__(
         self,
@@ -64,53 +63,23 @@ class _MulticlassStatScores(MulticlassCounts):
         super().__init__(num_classes, top_k=top_k, ignore_index=ignore_index, validate_args=validate_args, **kwargs)
         check_choice(type(self).__name__, "average", average, ("micro", "macro", "weighted", "none", None))
         self.average = average
+        self._only_targets = average == "macro" and top_k > 1 and self._macro_needs_target
 
     def compute(self) -> Tensor:
         """Return the score: 0-d, or (num_classes,) without average; 0 where the denominator is 0.
 
         Computed in float64 and rounded once to `torch.get_default_dtype()`.
         """
-        derive = self._store.derive
-        rows = derive("rows to divide", _rows_to_divide, self._rows())
+        scores: Scores = self._store.derive("scores", scores_of, self._rows())
         if self.average == "micro":
-            return rounded(derive(f"micro {self._formula}", self._score, *derive("totals", _totals, rows)))
-        score: Tensor = derive(self._formula, self._score, *derive("three rows", torch.unbind, rows))
-        if self.average == "macro":
-            only_targets = self.top_k > 1 and self._macro_needs_target
-            weights, total = derive(f"occur {only_targets}", _occur, rows, only_targets)
+            value = scores.micro[self._row]
+        elif self.average == "macro":
+            value = (scores.macro_of_targets if self._only_targets else scores.macro)[self._row]
         elif self.average == "weighted":
-            weights, total = derive("targets", _targets, rows)
+            value = scores.weighted[self._row]
         else:
-            return rounded(score)
-        return rounded(weights.dot(score) / total)
-
-    @abstractmethod
-    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        """Return the score of counts, elementwise, in float64."""
-
-
-def _rows_to_divide(rows: Tensor) -> Tensor:
-    """Give counts in the dtype of ratios, if it holds every count: so they are converted once, and not in every sum."""
-    return rows.to(torch.float64) if accumulate_dtype(rows.device) is torch.float64 else rows
-
-
-def _totals(rows: Tensor) -> tuple[Tensor, ...]:
-    return rows.sum(1).unbind()
-
-
-def _occur(rows: Tensor, only_targets: bool) -> tuple[Tensor, Tensor]:
-    """Give 1 for the classes that have targets, or that occur at all, and 0 for the others; and how many they are."""
-    present = rows[0] + rows[2] if only_targets else rows.sum(0)
-    return _with_total((present > 0).to(accumulate_dtype(rows.device)))
-
-
-def _targets(rows: Tensor) -> tuple[Tensor, Tensor]:
-    return _with_total((rows[0] + rows[2]).to(accumulate_dtype(rows.device)))
-
-
-def _with_total(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Give weights and what to divide by: 1 if all of them are 0, for the weighted sum is 0 then."""
-    return weights, weights.sum().clamp_(min=1)
+            value = scores.per_class[self._row]
+        return value.clone()  # the others that share the counts have theirs
 
 
 class MulticlassAccuracy(_MulticlassStatScores):
@@ -132,10 +101,7 @@ class MulticlassAccuracy(_MulticlassStatScores):
         ValueError: `num_classes` < 2, `top_k` not in 1..num_classes, or an unknown `average`.
     """
 
-    _formula = "tp / (tp + fn)"
-
-    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        return safe_divide(tp, tp + fn)
+    _row = HIT_RATE
 
 
 class MulticlassPrecision(_MulticlassStatScores):
@@ -154,10 +120,7 @@ class MulticlassPrecision(_MulticlassStatScores):
         ValueError: `num_classes` < 2, `top_k` not in 1..num_classes, or an unknown `average`.
     """
 
-    _formula = "tp / (tp + fp)"
-
-    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        return safe_divide(tp, tp + fp)
+    _row = PRECISION
 
 
 class MulticlassRecall(_MulticlassStatScores):
@@ -176,10 +139,7 @@ class MulticlassRecall(_MulticlassStatScores):
         ValueError: `num_classes` < 2, `top_k` not in 1..num_classes, or an unknown `average`.
     """
 
-    _formula = "tp / (tp + fn)"
-
-    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        return safe_divide(tp, tp + fn)
+    _row = HIT_RATE
 
 
 class MulticlassF1Score(_MulticlassStatScores):
@@ -200,7 +160,4 @@ class MulticlassF1Score(_MulticlassStatScores):
     """
 
     _macro_needs_target = False
-    _formula = "2 tp / (2 tp + fp + fn)"
-
-    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        return safe_divide(2 * tp, 2 * tp + fp + fn)
+    _row = F1
