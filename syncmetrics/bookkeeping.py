@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from syncmetrics.rows import RowMark, back_to
 from syncmetrics.states import Mode, State, States, Store
 
 __all__ = ["keep_books", "raw_function", "without_grad", "wrap_compute", "wrap_update"]
@@ -18,7 +19,7 @@ _grad_mode = torch.is_grad_enabled
 _set_grad_mode = torch._C._set_grad_enabled
 _LOCAL = Mode.LOCAL
 
-Lengths = Sequence[tuple[str, State, int]]
+Lengths = Sequence[tuple[str, State, RowMark | int]]
 
 
 def keep_books(
@@ -65,7 +66,7 @@ def roll_back(store: Store, states: States, lengths: Lengths) -> None:
     """Undo what an `update` that failed had done: all but edits of a tensor in place, of which there is no copy."""
     for _, rows, length in lengths:
         if isinstance(rows, list):
-            del rows[length:]
+            back_to(rows, length)
     store.states = states
 
 

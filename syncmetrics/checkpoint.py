@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import PacketError
+from syncmetrics.rows import rows_like
 from syncmetrics.states import State, States, StateSpec
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle
@@ -79,7 +80,7 @@ def _encode(value: State, spec: StateSpec) -> Tensor:
 
 def _decode(value: Any, spec: StateSpec, device: torch.device) -> State:
     if isinstance(value, list):  # as other libraries save it
-        return [item.to(device) if isinstance(item, Tensor) else item for item in value]
+        return _on(device, spec, value)
     if not isinstance(value, Tensor):
         raise TypeError(f"it is a {type(value).__name__}, not a tensor")
     if not spec.is_list:
@@ -90,7 +91,9 @@ def _decode(value: Any, spec: StateSpec, device: torch.device) -> State:
     form = forms.get(int(value[0]))
     if form is None:
         raise PacketError("it has an unknown encoding")
-    if form is Form.NOTHING:
-        return []
-    items = decode_bundle(form, value[16:].clone())
-    return [item.to(device) if isinstance(item, Tensor) else item for item in items]
+    return _on(device, spec, [] if form is Form.NOTHING else decode_bundle(form, value[16:].clone()))
+
+
+def _on(device: torch.device, spec: StateSpec, items: list[Any]) -> list[Any]:
+    moved = [item.to(device) if isinstance(item, Tensor) else item for item in items]
+    return rows_like(spec.default, moved) if isinstance(spec.default, list) else moved

@@ -153,7 +153,7 @@ def synced(*metrics: Any, process_group: Any = OWN, timeout: float | None = None
         StateError: A metric is synced already.
         SyncError: The sync did not come to its end.
     """
-    nodes = [pair for path, metric in _walk("", list(metrics)) for pair in _nodes_of(path, metric, timeout)]
+    nodes = list(_routed_nodes(list(metrics), timeout))
     with ExitStack() as stack:
         for route, together in _by_transport(nodes, process_group):
             stack.enter_context(show_all(together, route, "synced"))
@@ -191,9 +191,12 @@ def _values(metrics: Any) -> Any:
 
 def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Any]]:
     """Find the metrics in lists, dicts and collections, under names that are the same on every rank."""
-    if isinstance(metrics, Metric) or adapter_of(metrics) is not None:
+    if isinstance(metrics, MetricCollection):
+        for key, metric in metrics.items():
+            yield f"{path}[{key!r}]", metric
+    elif isinstance(metrics, Metric) or adapter_of(metrics) is not None:
         yield path, metrics
-    elif isinstance(metrics, (Mapping, MetricCollection)):
+    elif isinstance(metrics, Mapping):
         for key, metric in metrics.items():
             yield from _walk(f"{path}[{key!r}]", metric)
     elif isinstance(metrics, Sequence) and not isinstance(metrics, str):
@@ -207,19 +210,34 @@ def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Any]]:
         )
 
 
-def _nodes_of(path: str, metric: Any, timeout: float | None) -> list[tuple[Route, Syncable]]:
-    """Give the nodes of a metric with the route of each."""
-    if isinstance(metric, Metric):
-        route = metric._route()
-        own = metric._nodes(path)
-        if any(node.store.aside for node in own):
-            raise StateError(f"`{path}` is synced already; call unsync() first.")
-        return [(route if timeout is None else replace(route, timeout=timeout), node) for node in own]
+def _routed_nodes(metrics: list[Any], timeout: float | None) -> Iterator[tuple[Route, Syncable]]:
+    """Give the nodes of all metrics, each once, with the route of each."""
+    seen: set[int] = set()
+    routes: dict[tuple[int, float | None], Route] = {}
+    for path, metric in sorted(_walk("", metrics), key=lambda pair: pair[0]):  # the same order on every rank
+        if not isinstance(metric, Metric):
+            yield from _foreign_nodes_of(path, metric, timeout)
+            continue
+        core = metric._core
+        if id(core._own_store) in seen and not core._modules:
+            continue  # it shares all it has with one that was here before
+        seen.add(id(core._own_store))
+        key = id(metric._group), metric.sync_timeout
+        route = routes.get(key)
+        if route is None:
+            route = metric._route()
+            routes[key] = route = route if timeout is None else replace(route, timeout=timeout)
+        for node in metric._nodes(path):
+            if node.store.aside:
+                raise StateError(f"`{path}` is synced already; call unsync() first.")
+            yield route, node
+
+
+def _foreign_nodes_of(path: str, metric: Any, timeout: float | None) -> Iterator[tuple[Route, Syncable]]:
     adapter = adapter_of(metric)
     assert adapter is not None
-    return [
-        (Route(resolve_transport(group), timeout=timeout), node) for node, group in foreign_nodes(path, metric, adapter)
-    ]
+    for node, group in foreign_nodes(path, metric, adapter):
+        yield Route(resolve_transport(group), timeout=timeout), node
 
 
 def _by_transport(nodes: Sequence[tuple[Route, Syncable]], process_group: Any) -> list[tuple[Route, list[Syncable]]]:

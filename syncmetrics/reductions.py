@@ -187,8 +187,8 @@ def _sum_over_ranks(values: Sequence[Tensor], counts: Sequence[int], offset: Ten
     dtype = promote([v.dtype for v in values])
     wide = wide_dtype(dtype, values[0].device)
     total = values[0].to(wide)
-    for value in values[1:]:
-        total = total + value.to(wide)
+    for index, value in enumerate(values[1:]):
+        total = total.add_(value) if index else total + value.to(wide)  # the first may be a state itself
     return finish_sum(total, len(values), offset, dtype)
 
 
@@ -205,12 +205,21 @@ def finish_sum(total: Tensor, count: int, offset: Tensor | None, dtype: torch.dt
 
 def _narrow(total: Tensor, dtype: torch.dtype) -> Tensor:
     result = total.to(dtype)
-    if total.dtype is torch.int64 and dtype is not torch.int64 and not torch.equal(result.to(torch.int64), total):
+    if total.dtype is torch.int64 and dtype is not torch.int64 and not _holds(dtype, total):
         raise StateError(
             f"the sum over ranks reaches {int(total.abs().max())}, which {dtype} cannot hold; declare the"
             " state as torch.int64."
         )
     return result
+
+
+def _holds(dtype: torch.dtype, total: Tensor) -> bool:
+    """Say whether a dtype can hold all values of an int64 tensor."""
+    if dtype.is_floating_point or dtype is torch.bool or not total.numel():
+        return torch.equal(total.to(dtype).to(torch.int64), total)
+    lowest, highest = total.aminmax()
+    info = torch.iinfo(dtype)
+    return info.min <= int(lowest) and int(highest) <= info.max
 
 
 def _mean_over_time(a: Tensor, b: Tensor, counts: tuple[int, int], offset: Tensor | None) -> Tensor:
@@ -227,7 +236,7 @@ def _mean_over_ranks(values: Sequence[Tensor], counts: Sequence[int], offset: Te
     wide = wide_dtype(dtype, values[0].device)
     total = weighted[0][0].to(wide) * weighted[0][1]
     for value, n in weighted[1:]:
-        total = total + value.to(wide) * n
+        total += value.to(wide) * n
     return (total / sum(n for _, n in weighted)).to(dtype)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from syncmetrics import checkpoint
 from syncmetrics.errors import StateError
 from syncmetrics.reductions import ReduceFx
+from syncmetrics.rows import RowBuffer, rows_like
 from syncmetrics.states import State, States, StateSpec, Store, declare_state, fresh_states, own_tensor
 
 __all__ = ["StatefulModule"]
@@ -48,7 +49,8 @@ class StatefulModule(nn.Module):
         Args:
             name: Name of the state.
             default: Its value after `reset`: a tensor of any shape and dtype, or an empty list, to append tensors or
-                plain data to.
+                plain data to. A `RowBuffer()` in place of the list joins what is appended, so that ten thousand batches
+                are a few large tensors: for "cat" states of which only the rows matter, not who appended which.
             dist_reduce_fx: How it is reduced over ranks: "sum", "mean", "min", "max", "cat", None (stacked; lists are
                 joined) or a callable, which gets the stacked tensors or the joined list.
             persistent: Whether it goes into `state_dict`.
@@ -97,6 +99,10 @@ class StatefulModule(nn.Module):
                 f"`{self._label}`: state `{name}` must be a tensor or a list, but is a {type(value).__name__} instead;"
                 " write torch.as_tensor(...)."
             )
+        else:
+            default = specs[name].default
+            if isinstance(default, RowBuffer) and not isinstance(value, RowBuffer):
+                value = rows_like(default, value)
         store = self.__dict__["_own_store"]
         store.states[name] = value
         store.version += 1

@@ -8,7 +8,7 @@ store.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from syncmetrics.errors import StateError
 from syncmetrics.plain import check_plain
-from syncmetrics.reductions import ReduceFx, Reduction, cat_rows, check_arithmetic, resolve_reduction
+from syncmetrics.reductions import ReduceFx, Reduction, check_arithmetic, resolve_reduction
+from syncmetrics.rows import RowBuffer, check_dense, dim_zero_cat, rows_like
 
 __all__ = [
     "Mode",
@@ -86,7 +87,12 @@ def declare_state(
                 f"a list state cannot be reduced with {dist_reduce_fx!r}; use 'cat', None or a callable,"
                 " or declare a tensor."
             )
-        return StateSpec(name, [], reduction, persistent)
+        if isinstance(default, RowBuffer) and reduction.name != "cat":
+            raise StateError(
+                f"a RowBuffer joins its rows, so it cannot be reduced with {dist_reduce_fx!r}; use 'cat', or [] in its"
+                " place."
+            )
+        return StateSpec(name, rows_like(default, []), reduction, persistent)
     if not isinstance(default, Tensor):
         raise StateError(
             f"`default` must be a torch.Tensor or an empty list, but is a {type(default).__name__}"
@@ -118,7 +124,12 @@ def spec_of_value(
         check_value(value)
         if not isinstance(value, Tensor):
             return declare_state(name, [], dist_reduce_fx)
-        return declare_state(name, torch.zeros_like(value) if default is None else default, dist_reduce_fx)
+        if default is not None:
+            return declare_state(name, default, dist_reduce_fx)
+        reduction = resolve_reduction(dist_reduce_fx)
+        check_arithmetic(reduction, value)
+        zero = torch.zeros((), dtype=value.dtype, device=value.device)  # shown in the shape of the value at no cost
+        return StateSpec(name, zero.expand(value.shape), reduction)
     except (StateError, TypeError) as error:
         colon = "" if isinstance(error, TypeError) else ":"
         raise StateError(f"state `{name}`{colon} {error}") from None
@@ -131,7 +142,7 @@ def check_value(value: Any, start: int = 0) -> None:
         TypeError: It cannot. The text begins with the verb, to be put behind the name of the state.
     """
     if isinstance(value, Tensor):
-        _check_tensor(value)
+        check_dense(value)
     elif isinstance(value, list):
         if start == len(value):
             return
@@ -142,7 +153,7 @@ def check_value(value: Any, start: int = 0) -> None:
                         f"holds a {type(item).__name__} beside tensors; append torch.as_tensor(...), or"
                         " keep it in a state of its own."
                     )
-                _check_tensor(item)
+                check_dense(item)
             return
         for item in value[start:]:
             try:
@@ -158,14 +169,6 @@ def check_value(value: Any, start: int = 0) -> None:
         raise TypeError(f"is a {type(value).__name__}; it must be a tensor or a list.")
 
 
-def _check_tensor(value: Tensor) -> None:
-    if value.layout is not torch.strided or value.is_quantized:
-        kind = "quantized" if value.is_quantized else str(value.layout)
-        raise TypeError(
-            f"holds a {kind} tensor; only dense tensors can be states: use `.to_dense()` or `.dequantize()`."
-        )
-
-
 @torch.no_grad()
 def fresh_states(specs: Mapping[str, StateSpec], device: torch.device) -> States:
     """Give new states as after `reset`, sharing nothing with the specs."""
@@ -175,7 +178,7 @@ def fresh_states(specs: Mapping[str, StateSpec], device: torch.device) -> States
 
 def _fresh(spec: StateSpec, device: torch.device) -> State:
     if isinstance(spec.default, list):
-        return []
+        return rows_like(spec.default, [])
     return _to(spec.default, device).clone()
 
 
@@ -199,7 +202,7 @@ def own_tensor(value: Tensor) -> Tensor:
 def own_copy(states: States) -> States:
     """Copy tensors and lists, so that editing the copy does not reach the original. Elements of lists are shared."""
     with torch.inference_mode(False):
-        return {name: value.clone() if isinstance(value, Tensor) else list(value) for name, value in states.items()}
+        return {name: value.clone() if isinstance(value, Tensor) else value.copy() for name, value in states.items()}
 
 
 def merge_over_time(specs: Mapping[str, StateSpec], a: States, b: States, counts: tuple[int, int]) -> States:
@@ -218,7 +221,7 @@ def merge_over_time(specs: Mapping[str, StateSpec], a: States, b: States, counts
     for name, spec in specs.items():
         left, right = a[name], b[name]
         if isinstance(left, list) and isinstance(right, list):
-            merged[name] = left + right
+            merged[name] = rows_like(left, left + right)
         elif isinstance(left, Tensor) and isinstance(right, Tensor):
             if spec.reduction.over_time is None:
                 raise StateError(
@@ -272,20 +275,6 @@ def _merge_mixed(name: str, left: State, right: State) -> State:
     """Merge a list with a tensor: `compute` or a sync may have left one tensor where a list was declared."""
     both = [value if isinstance(value, list) else [value] for value in (left, right)]
     return both[0] + both[1]
-
-
-def dim_zero_cat(x: Tensor | Sequence[Tensor]) -> Tensor:
-    """Concatenate the rows of a `"cat"` state, list or tensor, synced or not.
-
-    Args:
-        x: A tensor, which is given back as it is, or a list of tensors of shape `(rows, ...)` or `()`.
-
-    Returns:
-        A tensor of shape `(all rows, ...)`; of shape `(0,)` for an empty list.
-    """
-    if isinstance(x, Tensor):
-        return x
-    return cat_rows(x) if len(x) else torch.zeros(0)
 
 
 class Mode(enum.Enum):
@@ -374,7 +363,9 @@ class Store:
         """Give an independent store with the same local content, for one of the metrics that share this one."""
         self.sharers -= 1
         states, update_count = self.local
-        return Store(own_copy(states), update_count, version=self.version, device=self.device, fresh=self.fresh)
+        mine = Store(own_copy(states), update_count, version=self.version, device=self.device, fresh=self.fresh)
+        mine.shown = self.shown  # a value computed from what was shown is not taken for one of what will be
+        return mine
 
     def move(self, device: torch.device) -> None:
         """Bring all states to another device."""
@@ -389,7 +380,7 @@ def _moved(states: States, device: torch.device) -> States:
         return {
             name: _to(value, device)
             if isinstance(value, Tensor)
-            else [_to(item, device) if isinstance(item, Tensor) else item for item in value]
+            else rows_like(value, [_to(item, device) if isinstance(item, Tensor) else item for item in value])
             for name, value in states.items()
         }
 

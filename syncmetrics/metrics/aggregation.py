@@ -11,6 +11,7 @@ from torch import Tensor
 
 from syncmetrics.metric import Metric
 from syncmetrics.metrics._common import accumulate_dtype, check_tensor, zero_sum
+from syncmetrics.rows import RowBuffer
 from syncmetrics.states import dim_zero_cat
 
 __all__ = ["CatMetric", "MaxMetric", "MeanMetric", "MinMetric", "SumMetric"]
@@ -291,7 +292,7 @@ class CatMetric(_Aggregator):
 
     def __init__(self, nan_strategy: NanStrategy = "warn", **kwargs: Any) -> None:
         super().__init__(nan_strategy, **kwargs)
-        self.add_state("value", [], dist_reduce_fx="cat")
+        self.add_state("value", RowBuffer(), dist_reduce_fx="cat")
 
     def update(self, value: Tensor | float) -> None:
         """Append values; a copy is kept, so the caller may reuse the tensor.
@@ -309,7 +310,7 @@ class CatMetric(_Aggregator):
         rows = rows.reshape(1) if rows.ndim == 0 else rows
         rows = self._rows_without_nan(rows) if rows.is_floating_point() else rows
         if rows.numel():
-            self.value.append(rows.clone())
+            self.value.append(rows)
 
     def compute(self) -> Tensor:
         """Return all values as one tensor; an empty 1-d tensor without values."""

@@ -9,8 +9,9 @@ The protocol of one sync, step by step:
 3. **Check** (`check`). Every rank reads the same packets and comes to the same verdict: all go on, or all raise the
    same error.
 4. **Plan** (`plan`). The transfers that are left follow from the manifests: none at all if everything rode inside.
-5. **Transfer** (`transfer`). Ragged bytes, padded when that wastes little and broadcast when it would waste much, in
-   bounded chunks.
+5. **Transfer** (`transfer`, `ragged`, `slices`). Ragged bytes go straight into the result, by broadcasts that are under
+   way together, or gathered in equal steps where that is quicker; in bounded chunks. Large states that are reduced
+   element by element are reduced here: each rank reduces a slice of them.
 6. **Fold** (`fold`). Values are reduced in rank order with torch operations, so the result depends neither on packing
    nor on the backend.
 7. **Hand over**. The caller gets fresh states; the local ones stand untouched beside them.
@@ -22,6 +23,7 @@ from syncmetrics.sync.engine import report_failure, shadow_sync, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.history import note
 from syncmetrics.sync.manifest import Part, Schema, schema_of
+from syncmetrics.sync.trace import SyncRecord, Trace, trace
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
 from syncmetrics.transport.base import leave_pending, settle
 
@@ -31,6 +33,8 @@ __all__ = [
     "Part",
     "Route",
     "Schema",
+    "SyncRecord",
+    "Trace",
     "leave_pending",
     "note",
     "report_failure",
@@ -38,4 +42,5 @@ __all__ = [
     "settle",
     "shadow_sync",
     "sync_parts",
+    "trace",
 ]

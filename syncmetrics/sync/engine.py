@@ -22,12 +22,24 @@ from syncmetrics.sync.check import (
     encode_schema,
     mean_the_same,
 )
-from syncmetrics.sync.exchange import Packet, exchange, gather_texts, pack
+from syncmetrics.sync.exchange import Arrived, Packet, exchange, gather_texts, pack
 from syncmetrics.sync.fold import Merged, fold
 from syncmetrics.sync.history import note, notes
-from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, Status, describe_state, schema_of
-from syncmetrics.sync.packet import encode_bundle
+from syncmetrics.sync.manifest import (
+    Entry,
+    Form,
+    Manifest,
+    Part,
+    Record,
+    Schema,
+    Status,
+    describe_state,
+    is_described_by,
+)
+from syncmetrics.sync.memory import Buffers, Known, Memory, Verdict, memory_of, simple_sums, values_inside
+from syncmetrics.sync.packet import encode_bundle, encode_said
 from syncmetrics.sync.plan import plan_sync
+from syncmetrics.sync.trace import CountingTransport, SyncRecord, observing
 from syncmetrics.sync.transfer import Route, transfer
 from syncmetrics.transport.base import settle
 
@@ -63,23 +75,57 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
 
 
 def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | None:
+    with observing(label, route.transport) as record:
+        return _sync_observed(parts, route, label, record)
+
+
+def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: SyncRecord | None) -> list[Merged] | None:
     route, sequence = _enter(route, label)
-    schema = schema_of(parts)
-    packet, sources, error = _describe(parts, schema, sequence, label, route.transport.world_size)
-    arrived = exchange(route, packet)
+    transport = route.transport
+    memory = memory_of(transport)
+    known = memory.find(parts, label)
+    schema, buffers = known.schema, memory.take_buffers()
+    if record is not None:
+        record.sequence = sequence
+        route = replace(route, transport=CountingTransport(transport, record))
+    packet, sources, error = _describe(parts, known, sequence, label, buffers)
+    arrived = exchange(route, packet, buffers, memory.said)
+    if record is not None:
+        record.arrived(arrived.headers, route.transport.rank)
     try:
         check_failures(arrived.manifests)
     except PeerError as failure:
         raise failure from error
     if not mean_the_same(arrived.headers, arrived.manifests):
-        text = encode_schema(label, schema, parts, notes(route.transport))
+        text = encode_schema(label, schema, parts, notes(transport))
         raise describe_difference(arrived.headers, gather_texts(route, text))
-    note(route.transport, route.what)
+    note(transport, route.what)
     manifests = _full_manifests(arrived.manifests, len(schema.entries), len(parts))
+    verdict = _judge(label, known, manifests, arrived, buffers)
+    values = verdict.values
+    if values is None:
+        values = transfer(route, verdict.plan, manifests, sources, arrived.packets, schema)
+    merged = None
+    if route.receives:
+        merged = fold(parts, schema, verdict.plan, manifests, values, arrived.packets, verdict.sums)
+    memory.buffers = buffers
+    return merged
+
+
+def _judge(label: str, known: Known, manifests: tuple[Manifest, ...], arrived: Arrived, buffers: Buffers) -> Verdict:
+    """Check the manifests and plan; or take the plan of the last time, if every rank says what it said then."""
+    touched = tuple(count > 0 for m in manifests for count in m.update_counts)
+    verdict = known.verdict
+    if verdict is not None and verdict.holds(manifests, touched, buffers):
+        return verdict
+    schema = known.schema
     check_manifests(label, schema, manifests)
     plan = plan_sync(schema, manifests, [h.manifest_bytes for h in arrived.headers], arrived.packets.shape[1])
-    values = transfer(route, plan, manifests, sources, arrived.packets)
-    return fold(parts, schema, plan, manifests, values, arrived.packets) if route.receives else None
+    values = values_inside(plan, manifests, arrived.packets) if plan.is_inside else None
+    sums = () if values is None else simple_sums(schema, plan, manifests, values)
+    said = tuple(m.records for m in manifests)
+    verdict = known.verdict = Verdict(said, touched, plan, values, sums, buffers)
+    return verdict
 
 
 def report_failure(error: BaseException, route: Route, *, label: str) -> None:
@@ -96,8 +142,7 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
         return
     setattr(error, _REPORTED, True)  # it may pass through several blocks that report: the others hear it once
     route, sequence = _enter(route, label)
-    manifest = Manifest(Status.ERROR, sequence, 0, label, message=_message_of(error))
-    exchange(route, pack(manifest, [], route.transport.world_size))
+    _say(route, Manifest(Status.ERROR, sequence, 0, label, message=_message_of(error)))
 
 
 def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
@@ -118,8 +163,7 @@ def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
         SyncError: The sync did not come to its end.
     """
     route, sequence = _enter(route, "join")
-    manifest = Manifest(Status.JOINED, sequence, 0, "join")
-    arrived = exchange(route, pack(manifest, [], route.transport.world_size))
+    arrived = _say(route, Manifest(Status.JOINED, sequence, 0, "join"))
     active = [m for m in arrived.manifests if m.status is not Status.JOINED]
     if not active:
         return False
@@ -140,6 +184,13 @@ def _unknown_schema(count: int) -> Schema:
     return Schema(tuple(Entry(0, spec, str(index), merged_by="unknown") for index in range(count)), 0)
 
 
+def _say(route: Route, manifest: Manifest) -> Arrived:
+    """Enter an exchange without states. The buffers are its own: what it says must not stay in those of others."""
+    memory = Memory(route.transport.world_size)
+    buffers = memory.take_buffers()
+    return exchange(route, pack(manifest, [], buffers), buffers, memory.said)
+
+
 def _enter(route: Route, label: str) -> tuple[Route, int]:
     settle(route.transport)
     sequence = route.transport.next_sequence()
@@ -147,21 +198,40 @@ def _enter(route: Route, label: str) -> tuple[Route, int]:
 
 
 def _describe(
-    parts: Sequence[Part], schema: Schema, sequence: int, label: str, world_size: int
+    parts: Sequence[Part], known: Known, sequence: int, label: str, buffers: Buffers
 ) -> tuple[Packet, list[list[Tensor]], Exception | None]:
     """Say what this rank holds, or why it cannot say: the others must hear of it in either case."""
-    records, sources = [], []
+    schema = known.schema
     try:
-        for entry in schema.entries:
-            record, tensors = _describe_entry(parts, entry)
-            records.append(record)
-            sources.append(tensors)
+        records, sources = _look_at(parts, schema, known.records)
         counts, fresh = tuple(part.update_count for part in parts), tuple(part.fresh for part in parts)
-        manifest = Manifest(Status.OK, sequence, schema.fingerprint, label, counts, tuple(records), fresh)
-        return pack(manifest, sources, world_size), sources, None
+        manifest = Manifest(Status.OK, sequence, schema.fingerprint, label, counts, records, fresh)
+        if records is not known.records or not known.said:
+            known.records, known.said, known.layout = records, encode_said(manifest), None
+        return pack(manifest, sources, buffers, known), sources, None
     except Exception as error:  # it is raised on every rank, from this one
         manifest = Manifest(Status.ERROR, sequence, schema.fingerprint, label, message=_message_of(error))
-        return pack(manifest, [], world_size), [], error
+        return pack(manifest, [], buffers), [], error
+
+
+def _look_at(
+    parts: Sequence[Part], schema: Schema, before: tuple[Record, ...]
+) -> tuple[tuple[Record, ...], list[list[Tensor]]]:
+    """Describe all states; `before` is given back itself if it still describes them."""
+    records: list[Record] = []
+    sources: list[list[Tensor]] = []
+    same = len(before) == len(schema.entries)
+    for index, entry in enumerate(schema.entries):
+        value = parts[entry.part].states[entry.spec.name]
+        record = before[index] if same else None
+        if record is not None and isinstance(value, Tensor) and is_described_by(value, record):
+            sources.append([value.detach() if value.requires_grad else value])
+        else:
+            record, tensors = _describe_entry(parts, entry)
+            sources.append(tensors)
+        records.append(record)
+    same = same and all(new is old for new, old in zip(records, before, strict=True))
+    return before if same else tuple(records), sources
 
 
 def _describe_entry(parts: Sequence[Part], entry: Entry) -> tuple[Record, list[Tensor]]:

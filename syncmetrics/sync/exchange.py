@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,20 +11,21 @@ from torch import Tensor
 
 from syncmetrics.errors import PacketError, SchemaMismatchError
 from syncmetrics.sync.manifest import Manifest
+from syncmetrics.sync.memory import Buffers, Known
 from syncmetrics.sync.packet import (
     HEADER_BYTES,
     Header,
+    Said,
     decode_header,
     decode_manifest,
     encode_header,
     encode_manifest,
-    from_bytes,
-    packet_size,
-    payload_layout,
     read_bytes,
     write_bytes,
 )
-from syncmetrics.sync.transfer import Route, gather_ragged_bytes, write_rows
+from syncmetrics.sync.ragged import gather_ragged_bytes
+from syncmetrics.sync.route import Route
+from syncmetrics.sync.transfer import write_rows
 
 __all__ = ["Arrived", "Packet", "exchange", "gather_texts", "pack"]
 
@@ -56,52 +58,79 @@ class Arrived:
     packets: Tensor
 
 
-def pack(manifest: Manifest, sources: Sequence[Sequence[Tensor]], world_size: int) -> Packet:
+def pack(
+    manifest: Manifest,
+    sources: Sequence[Sequence[Tensor]],
+    buffers: Buffers,
+    known: Known | None = None,
+) -> Packet:
     """Fill a packet with the manifest, and with the states that fit.
 
     Args:
         manifest: What this rank says.
         sources: The tensors that make up each state.
-        world_size: Number of ranks.
+        buffers: Where the packet is.
+        known: What is known of this sync; its records are those of the manifest. None for a rank that brings no states.
     """
-    size = packet_size(world_size)
-    body = encode_manifest(manifest)
-    header = Header(manifest.status, manifest.sequence, manifest.fingerprint, len(body))
-    data = torch.zeros(size, dtype=torch.uint8)
-    head = write_bytes(encode_header(header) + body)[:size]
+    data, size = buffers.packet, buffers.packet.numel()
+    body = encode_manifest(manifest, None if known is None else known.said)
+    header = Header(manifest.status, manifest.sequence, manifest.fingerprint, len(body), time.time_ns())
+    head = write_bytes((encode_header(header) + body)[:size])
     data[: head.numel()].copy_(head)
-    for index, offset in enumerate(payload_layout(manifest.records, len(body), size)):
-        record = manifest.records[index]
-        if offset is not None and record.nbytes:
-            write_rows(sources[index], from_bytes(data[offset:], record.dtype, record.shape))
+    if known is not None:
+        layout = known.lay_out(len(body), buffers)
+        single = [i for i in layout.states if len(sources[i]) == 1]
+        if len(single) == len(layout.states):
+            if single:
+                torch._foreach_copy_(
+                    list(layout.places),
+                    [sources[i][0].view(p.shape) for i, p in zip(single, layout.places, strict=True)],
+                )
+        else:
+            for index, place in zip(layout.states, layout.places, strict=True):
+                write_rows(sources[index], place)
     return Packet(data, body)
 
 
-def exchange(route: Route, packet: Packet) -> Arrived:
+def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arrived:
     """Send a packet and receive all packets; and the rest of the manifests, if one was larger than a packet.
 
     Collective: every rank of the group must call this.
 
+    Args:
+        route: Over whom.
+        packet: What this rank sends.
+        buffers: Where the packets arrive.
+        said: What was decoded before.
+
     Raises:
         SchemaMismatchError: A rank sent something else.
     """
-    transport, size = route.transport, packet.data.numel()
+    transport, size, packets = route.transport, packet.data.numel(), buffers.arrived
     device = transport.wire_device(["cpu"])
-    gathered = torch.empty(transport.world_size * size, dtype=torch.uint8, device=device)
-    transport.all_gather(gathered, packet.data.to(device), timeout=route.timeout, what=route.what)
-    packets = gathered.cpu().view(transport.world_size, size)
-    headers = []
+    on_cpu = device.type == "cpu"
+    gathered = packets.view(-1) if on_cpu else torch.empty(packets.numel(), dtype=torch.uint8, device=device)
+    local = packet.data if on_cpu else packet.data.to(device)
+    transport.all_gather(gathered, local, timeout=route.timeout, what=route.what)
+    if not on_cpu:
+        packets.copy_(gathered.view_as(packets))
+    # One copy out of torch for all ranks, of as much as this rank's own header and manifest have.
+    width = min(HEADER_BYTES + len(packet.manifest), size)
+    heads = read_bytes(packets[:, :width].reshape(-1))
+    headers, bodies = [], []
     for rank in range(transport.world_size):
+        head = heads[rank * width : (rank + 1) * width]
         try:
-            headers.append(decode_header(read_bytes(packets[rank, :HEADER_BYTES])))
+            header = decode_header(head)
         except PacketError as error:
             raise SchemaMismatchError(f"rank {rank} did not send a packet in {route.what}: {error}") from error
+        headers.append(header)
+        end = HEADER_BYTES + header.manifest_bytes
+        bodies.append(head[HEADER_BYTES:end] if end <= width else read_bytes(packets[rank, HEADER_BYTES:end]))
     sizes = [h.manifest_bytes for h in headers]
     if any(HEADER_BYTES + n > size for n in sizes):
         bodies = _gather_sized(route, packet.manifest, sizes)
-    else:
-        bodies = [read_bytes(row[HEADER_BYTES : HEADER_BYTES + n]) for row, n in zip(packets, sizes, strict=True)]
-    manifests = tuple(decode_manifest(h, body) for h, body in zip(headers, bodies, strict=True))
+    manifests = tuple(decode_manifest(h, body, said) for h, body in zip(headers, bodies, strict=True))
     return Arrived(tuple(headers), manifests, packets)
 
 

@@ -41,6 +41,7 @@ def fold(
     manifests: Sequence[Manifest],
     values: Values,
     packets: Tensor,
+    sums: Sequence[tuple[Sequence[int], Sequence[list[Tensor]]]] = (),
 ) -> list[Merged]:
     """Reduce all states over ranks.
 
@@ -51,6 +52,7 @@ def fold(
         manifests: What each rank holds.
         values: What the transfer gave.
         packets: The buffer that small values are views of, and that no result may be a view of.
+        sums: States that are added up as they are, and their values rank by rank.
 
     Returns:
         One result for each part.
@@ -59,18 +61,27 @@ def fold(
         StateError: A result cannot be held.
     """
     counts = [[m.update_counts[part] for m in manifests] for part in range(len(parts))]
+    totals = {
+        index: total for states, values_of in sums for index, total in zip(states, _add_up(values_of), strict=True)
+    }
+    complete = {sliced.state for sliced in plan.sliced}
     folded: list[States] = [{} for _ in parts]
     apart: list[list[States]] = [[{} for _ in manifests] for _ in parts]
     for entry, state, found in zip(schema.entries, plan.states, values, strict=True):
         part, name = parts[entry.part], entry.spec.name
+        if state.index in totals:
+            folded[entry.part][name] = totals[state.index].to(part.device)
+            continue
         records = [m.records[state.index] for m in manifests]
         if entry.merged_by is not None:
             assert isinstance(found, list), "what a metric merges itself comes apart"
             for rank, (record, data) in enumerate(zip(records, found, strict=True)):
                 apart[entry.part][rank][name] = _deliver(_decode(record, data, packets), part.device, packets)
             continue
-        if isinstance(found, Tensor):
-            result: State = _finish(entry, found, len(state.ranks), state.dtype)
+        if isinstance(found, Tensor) and state.index in complete:
+            result: State = found
+        elif isinstance(found, Tensor):
+            result = _finish(entry, found, len(state.ranks), state.dtype)
         else:
             taking_part = [_decode(records[r], found[r], packets) for r in state.ranks]
             result = fold_state(entry, taking_part, [counts[entry.part][r] for r in state.ranks])
@@ -128,11 +139,22 @@ def _fold_whole(part: Part, per_rank: Sequence[States], counts: Sequence[int]) -
     return functools.reduce(part.merge, touched) if touched else own_copy(part.states)
 
 
+def _add_up(values_of: Sequence[list[Tensor]]) -> Sequence[Tensor]:
+    """Add the values of many states at once, in rank order."""
+    first, second, *others = values_of
+    totals = list(torch._foreach_add(first, second))
+    for values in others:
+        torch._foreach_add_(totals, values)
+    return totals
+
+
 def _decode(record: Record, data: Tensor, packets: Tensor) -> State:
     if record.form is Form.NOTHING:
         return []
     if record.form in (Form.BUNDLE, Form.PLAIN):
         return decode_bundle(record.form, data.clone() if _shares_memory(data, packets) else data)
+    if data.dtype is record.dtype and data.shape == record.shape:
+        return data
     return from_bytes(data, record.dtype, record.shape)
 
 

@@ -19,7 +19,18 @@ from syncmetrics.errors import StateError
 from syncmetrics.reductions import promote
 from syncmetrics.states import State, States, StateSpec, check_value
 
-__all__ = ["Entry", "Form", "Manifest", "Part", "Record", "Schema", "Status", "describe_state", "schema_of"]
+__all__ = [
+    "Entry",
+    "Form",
+    "Manifest",
+    "Part",
+    "Record",
+    "Schema",
+    "Status",
+    "describe_state",
+    "is_described_by",
+    "schema_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +196,17 @@ def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[
     if rowwise:
         return _describe_rows(tensors)
     return Record(Form.BUNDLE, device=tensors[0].device.type), tensors
+
+
+def is_described_by(value: Tensor, record: Record) -> bool:
+    """Whether a record of one dense tensor describes this one too."""
+    return (
+        record.form is Form.DENSE
+        and value.dtype is record.dtype
+        and value.shape == record.shape
+        and value.device.type == record.device
+        and value.layout is torch.strided
+    )
 
 
 def _describe_rows(tensors: list[Tensor]) -> tuple[Record, list[Tensor]]:

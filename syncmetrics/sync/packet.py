@@ -2,9 +2,11 @@
 
 A packet is what one rank sends in the one exchange of a sync::
 
-    header (40 bytes) | manifest (JSON) | padding to 16 | payload: the states that fit, each aligned to 16 | zeros
+    header (48 bytes) | manifest | padding to 16 | payload: the states that fit, each aligned to 16 | zeros
 
 Which states lie inside follows from the manifest and the packet's size alone, so a receiver needs no table of contents.
+A manifest is the numbers that change from sync to sync, in binary, and then what mostly stays, in JSON: whoever has
+seen this half before need not read it again.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ __all__ = [
     "ALIGNMENT",
     "HEADER_BYTES",
     "Header",
+    "Said",
     "align",
     "as_bytes",
     "decode_bundle",
@@ -35,6 +38,7 @@ __all__ = [
     "encode_bundle",
     "encode_header",
     "encode_manifest",
+    "encode_said",
     "from_bytes",
     "packet_size",
     "payload_layout",
@@ -43,16 +47,18 @@ __all__ = [
     "write_bytes",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 ALIGNMENT = 16
 
 _MAGIC = b"syncmet\x00"
-_HEADER = struct.Struct("<8sHHIqqq")
+_HEADER = struct.Struct("<8sHHIqqqq")
 HEADER_BYTES = _HEADER.size
 _BUNDLE = struct.Struct("<q")
 _DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 _NAMES = {d: str(d).removeprefix("torch.") for d in _DTYPES.values()}
 _MAX_BYTES = 1 << 62
+_STATUSES = {int(status): status for status in Status}
+_COUNT = struct.Struct("<q")
 
 
 def packet_size(world_size: int) -> int:
@@ -77,12 +83,14 @@ class Header:
         sequence: Which sync of the group it takes this for.
         fingerprint: Of its schema.
         manifest_bytes: Size of the manifest; it goes on in another gather if it is larger than the packet.
+        entered: When the rank sent it, in nanoseconds of its own clock; for a trace, and for nothing else.
     """
 
     status: Status
     sequence: int
     fingerprint: int
     manifest_bytes: int
+    entered: int = 0
 
 
 def encode_header(header: Header) -> bytes:
@@ -95,6 +103,7 @@ def encode_header(header: Header) -> bytes:
         header.sequence,
         header.fingerprint,
         header.manifest_bytes,
+        header.entered,
     )
 
 
@@ -106,7 +115,7 @@ def decode_header(data: bytes) -> Header:
     """
     if len(data) < HEADER_BYTES:
         raise PacketError(f"a packet has {len(data)} bytes, fewer than its header of {HEADER_BYTES}.")
-    magic, version, status, _, sequence, fingerprint, manifest_bytes = _HEADER.unpack_from(data)
+    magic, version, status, _, sequence, fingerprint, manifest_bytes, entered = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise PacketError("these bytes are not a packet: another collective was met, or another program.")
     if version != PROTOCOL_VERSION:
@@ -114,15 +123,29 @@ def decode_header(data: bytes) -> Header:
             f"the packet has protocol version {version}, this process {PROTOCOL_VERSION}: install one"
             " version everywhere."
         )
-    if status not in set(Status):
+    if status not in _STATUSES:
         raise PacketError(f"the packet has the unknown status {status}.")
     if manifest_bytes < 0:
         raise PacketError(f"the packet's manifest has {manifest_bytes} bytes.")
-    return Header(Status(status), sequence, fingerprint, manifest_bytes)
+    return Header(_STATUSES[status], sequence, fingerprint, manifest_bytes, entered)
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
-    """Encode all of a manifest but what the header has."""
+def encode_manifest(manifest: Manifest, said: bytes | None = None) -> bytes:
+    """Encode all of a manifest but what the header has.
+
+    Args:
+        manifest: What to encode.
+        said: What `encode_said` gave for it, if that is known.
+    """
+    said = encode_said(manifest) if said is None else said
+    if manifest.status is not Status.OK:
+        return said
+    count = len(manifest.update_counts)
+    return struct.pack(f"<{count + 1}q{count}?", count, *manifest.update_counts, *manifest.fresh) + said
+
+
+def encode_said(manifest: Manifest) -> bytes:
+    """Encode what a manifest says of a sync besides its numbers: mostly the same as the last time."""
     if manifest.status is Status.ERROR:
         body: list[Any] = [manifest.label, manifest.message]
     else:
@@ -130,38 +153,62 @@ def encode_manifest(manifest: Manifest) -> bytes:
             [r.form.value] if r.form is Form.NOTHING else [r.form.value, _NAMES[r.dtype], r.device, *r.shape]
             for r in manifest.records
         ]
-        body = [manifest.label, manifest.update_counts, records, [int(fresh) for fresh in manifest.fresh]]
+        body = [manifest.label, records]
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
-def decode_manifest(header: Header, data: bytes) -> Manifest:
+def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> Manifest:
     """Decode a manifest.
+
+    Args:
+        header: What came before it.
+        data: The manifest.
+        known: What was decoded before, and can be taken again. What is new is added.
 
     Raises:
         PacketError: The bytes are something else.
     """
     try:
-        body = json.loads(data.decode("ascii"))
-        label = body[0]
-        if not isinstance(body, list) or not isinstance(label, str):
-            raise ValueError("no label")
-        if header.status is Status.JOINED:
-            return Manifest(Status.JOINED, header.sequence, header.fingerprint, label)
-        if header.status is Status.ERROR:
-            _, message = body
-            return Manifest(Status.ERROR, header.sequence, header.fingerprint, label, message=str(message))
-        _, counts, records, fresh = body
-        return Manifest(
-            Status.OK,
-            header.sequence,
-            header.fingerprint,
-            label,
-            tuple(_natural(count) for count in counts),
-            tuple(_decode_record(record) for record in records),
-            tuple(bool(_natural(flag)) for flag in fresh),
-        )
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        counts, fresh, said = _split(data) if header.status is Status.OK else ((), (), data)
+        found = None if known is None else known.get(said)
+        if found is None:
+            found = _decode_said(header.status, said)
+            if known is not None and header.status is Status.OK:
+                known[said] = found
+        label, records, message = found
+        return Manifest(header.status, header.sequence, header.fingerprint, label, counts, records, fresh, message)
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error) as error:
         raise PacketError(f"a manifest cannot be decoded: {error}") from error
+
+
+#: What was said in manifests: label, records and message, by the bytes that said it.
+Said: TypeAlias = "dict[bytes, tuple[str, tuple[Record, ...], str]]"
+
+
+def _split(data: bytes) -> tuple[tuple[int, ...], tuple[bool, ...], bytes]:
+    (count,) = _COUNT.unpack_from(data)
+    if not 0 <= count <= len(data):
+        raise ValueError(f"{count!r} is not a number of metrics")
+    counts = struct.unpack_from(f"<{count}q", data, _COUNT.size)
+    if count and min(counts) < 0:
+        raise ValueError("a negative number of updates")
+    at = _COUNT.size + 8 * count
+    flags = data[at : at + count]
+    if len(flags) != count or flags.strip(b"\x00\x01"):
+        raise ValueError("no flags")
+    return counts, tuple(map(bool, flags)), data[at + count :]
+
+
+def _decode_said(status: Status, data: bytes) -> tuple[str, tuple[Record, ...], str]:
+    body = json.loads(data.decode("ascii"))
+    if not isinstance(body, list) or not isinstance(body[0], str):
+        raise ValueError("no label")
+    if status is Status.JOINED:
+        return body[0], (), ""
+    label, rest = body
+    if status is Status.ERROR:
+        return label, (), str(rest)
+    return label, tuple(_decode_record(record) for record in rest), ""
 
 
 def _decode_record(fields: list[Any]) -> Record:

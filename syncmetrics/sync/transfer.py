@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from syncmetrics.sync.manifest import Form, Manifest
-from syncmetrics.sync.packet import from_bytes
-from syncmetrics.sync.plan import Direct, Reduced, Shared, SyncPlan
-from syncmetrics.transport.base import Transport
+from syncmetrics.sync.manifest import Form, Manifest, Schema
+from syncmetrics.sync.packet import as_bytes, from_bytes
+from syncmetrics.sync.plan import Direct, Reduced, Shared, Sliced, SyncPlan
+from syncmetrics.sync.ragged import gather_ragged_bytes
+from syncmetrics.sync.route import MAX_CHUNK_BYTES, Route
+from syncmetrics.sync.slices import reduce_in_slices
 
-__all__ = ["Route", "Values", "gather_ragged_bytes", "transfer", "write_rows"]
-
-#: Bound of the staging memory of one transfer.
-MAX_CHUNK_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Over whom and to whom a sync sends.
-
-    Attributes:
-        transport: Over whom.
-        dst: The rank that gets the result, or None for all.
-        timeout: Seconds to wait for the other ranks.
-        what: What to call the sync in a message.
-        max_chunk_bytes: Bound of the staging memory.
-    """
-
-    transport: Transport
-    dst: int | None = None
-    timeout: float | None = None
-    what: str = "a sync"
-    max_chunk_bytes: int = MAX_CHUNK_BYTES
-
-    @property
-    def receives(self) -> bool:
-        """Whether this rank gets the result."""
-        return self.dst is None or self.dst == self.transport.rank
-
-    def to_all(self) -> Route:
-        """Give the same route, but to every rank."""
-        return replace(self, dst=None)
+__all__ = ["MAX_CHUNK_BYTES", "Route", "Values", "gather_ragged_bytes", "transfer", "write_rows"]
 
 
 #: For each state the bytes of all ranks as they came, or the one tensor that is already the result.
@@ -71,6 +42,7 @@ def transfer(
     manifests: Sequence[Manifest],
     sources: Sequence[Sequence[Tensor]],
     packets: Tensor,
+    schema: Schema | None = None,
 ) -> Values:
     """Bring everything that did not ride inside the packets. Collective: every rank of the group must call this.
 
@@ -80,6 +52,8 @@ def transfer(
         manifests: What each rank holds.
         sources: The tensors that make up each state of this rank.
         packets: What arrived in the exchange, of shape `(world_size, packet size)`.
+        schema: How states are reduced that every rank reduces a slice of. A rank that has joined needs none: there is
+            nothing of the kind then.
     """
     cargo = _Cargo(route, plan, manifests, sources)
     values: Values = []
@@ -95,27 +69,37 @@ def transfer(
         _transfer_shared(cargo, plan.shared, values)
     for direct in plan.direct:
         _transfer_direct(cargo, direct, values)
+    for sliced in plan.sliced:
+        assert schema is not None, "every rank has all of what is reduced in slices"
+        _reduce_slices(cargo, schema, sliced, values)
     return values
+
+
+def _reduce_slices(cargo: _Cargo, schema: Schema, sliced: Sliced, values: Values) -> None:
+    entry, index = schema.entries[sliced.state], sliced.state
+    source = cargo.sources[index][0].to(cargo.wire_device([index]))
+    counts = [m.update_counts[entry.part] for m in cargo.manifests]
+    values[index] = reduce_in_slices(cargo.route, source, entry.spec.reduction, counts, entry.spec.offset)
 
 
 def _reduce_natively(cargo: _Cargo, reduced: Reduced, values: Values) -> None:
     device = cargo.wire_device(reduced.states)
-    totals = [cargo.sources[i][0].to(device=device, dtype=torch.int64).reshape(-1) for i in reduced.states]
-    flat = torch.cat(totals)
+    sources = [cargo.sources[i][0] for i in reduced.states]
+    flat = torch.empty(sum(source.numel() for source in sources), dtype=torch.int64, device=device)
+    places = torch.split(flat, [source.numel() for source in sources])
+    for source, place in zip(sources, places, strict=True):
+        place.view(source.shape).copy_(source)
     cargo.route.transport.all_reduce_sum(flat, timeout=cargo.route.timeout, what=cargo.route.what)
-    at = 0
-    for index, shape, total in zip(reduced.states, reduced.shapes, totals, strict=True):
-        values[index] = flat[at : at + total.numel()].view(shape)
-        at += total.numel()
+    for index, shape, place in zip(reduced.states, reduced.shapes, places, strict=True):
+        values[index] = place.view(shape)
 
 
 def _transfer_shared(cargo: _Cargo, shared: Shared, values: Values) -> None:
     route, rank = cargo.route, cargo.route.transport.rank
     device = cargo.wire_device(shared.states)
-    pieces = [
-        torch.zeros(size if route.receives or peer == rank else 0, dtype=torch.uint8, device=device)
-        for peer, size in enumerate(shared.sizes)
-    ]
+    here = [size if route.receives or peer == rank else 0 for peer, size in enumerate(shared.sizes)]
+    pieces = torch.split(torch.empty(sum(here), dtype=torch.uint8, device=device), here)
+    pieces[rank].zero_()  # what lies between the states is sent too
     for index, offsets in zip(shared.states, shared.offsets, strict=True):
         record, offset = cargo.manifests[rank].records[index], offsets[rank]
         if offset is not None and record.nbytes:
@@ -136,28 +120,43 @@ def _transfer_direct(cargo: _Cargo, direct: Direct, values: Values) -> None:
     route, rank, index = cargo.route, cargo.route.transport.rank, direct.state
     state, records = cargo.plan.states[index], [m.records[index] for m in cargo.manifests]
     are_rows = any(record.form is Form.ROWS for record in records)
-    total = direct.total if route.receives else direct.sizes[rank]
-    buffer = torch.empty(total, dtype=torch.uint8, device=cargo.wire_device([index]))
+    device = cargo.wire_device([index])
+    dtype = state.dtype if are_rows else records[rank].dtype
     found = values[index]
     assert isinstance(found, list)
-    pieces, waiting = [], []
-    for peer, (offset, nbytes) in enumerate(zip(direct.offsets, direct.sizes, strict=True)):
-        start = offset if route.receives else 0
-        piece = buffer[start : start + (nbytes if route.receives or peer == rank else 0)]
-        record, inside = records[peer], state.offsets[peer] is not None
-        dtype = state.dtype if are_rows else record.dtype
-        if peer == rank and nbytes:
-            write_rows(cargo.sources[index], piece.view(dtype).view(record.shape))
-        elif inside and nbytes and route.receives:
-            piece.view(dtype).view(record.shape).copy_(from_bytes(found[peer], record.dtype, record.shape))
-        pieces.append(piece)
-        waiting.append(0 if inside else nbytes)
+    if not route.receives:
+        mine = _as_it_lies(cargo.sources[index], dtype, records[rank].shape if direct.sizes[rank] else (0,), device)
+        pieces = [mine if peer == rank else mine[:0] for peer in range(len(records))]
+        gather_ragged_bytes(route, pieces, direct.sizes)
+        values[index] = pieces
+        return
+    buffer = torch.empty(direct.total, dtype=torch.uint8, device=device)
+    pieces = [buffer[at : at + nbytes] for at, nbytes in zip(direct.offsets, direct.sizes, strict=True)]
+    waiting = list(direct.sizes)
+    if direct.sizes[rank]:
+        write_rows(cargo.sources[index], pieces[rank].view(dtype).view(records[rank].shape))
+    for peer, record in enumerate(records):
+        if route.dst is None and state.offsets[peer] is not None:
+            waiting[peer] = 0
+            if peer != rank and direct.sizes[peer]:
+                arrived = from_bytes(found[peer], record.dtype, record.shape)
+                pieces[peer].view(state.dtype if are_rows else record.dtype).view(record.shape).copy_(arrived)
     gather_ragged_bytes(route, pieces, waiting)
-    if are_rows and route.receives:
+    if are_rows:
         tail = next(records[r].shape[1:] for r in state.ranks)
         values[index] = buffer.view(state.dtype).view(-1, *tail)
     else:
         values[index] = pieces
+
+
+def _as_it_lies(sources: Sequence[Tensor], dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Give the bytes of a state to send from: its own memory, if it lies there in one piece."""
+    if len(sources) == 1 and sources[0].dtype is dtype and sources[0].device == device:
+        return as_bytes(sources[0])
+    buffer = torch.empty(shape, dtype=dtype, device=device)
+    if buffer.numel():
+        write_rows(sources, buffer)
+    return as_bytes(buffer)
 
 
 def write_rows(sources: Sequence[Tensor], place: Tensor) -> None:
@@ -172,45 +171,3 @@ def write_rows(sources: Sequence[Tensor], place: Tensor) -> None:
     for source in sources:
         place[at : at + source.shape[0]].copy_(source)
         at += source.shape[0]
-
-
-def gather_ragged_bytes(route: Route, pieces: Sequence[Tensor], sizes: Sequence[int]) -> None:
-    """Fill the pieces of all ranks. Collective: every rank of the group must call this.
-
-    Args:
-        route: Over whom and to whom.
-        pieces: One 1-d uint8 buffer a rank, on the wire device; this rank's own is filled. Ranks that do not receive
-            have only theirs.
-        sizes: How many bytes of each rank travel; 0 for a rank whose bytes have already arrived.
-    """
-    if sum(sizes) == 0:
-        return
-    if route.dst is not None:
-        cut = [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
-        route.transport.gather(cut, route.dst, timeout=route.timeout, what=route.what)
-    elif len(sizes) * max(sizes) <= 2 * sum(sizes):
-        _gather_padded(route, pieces, sizes)
-    else:
-        for rank, size in enumerate(sizes):
-            if size:
-                route.transport.broadcast(pieces[rank][:size], rank, timeout=route.timeout, what=route.what)
-
-
-def _gather_padded(route: Route, pieces: Sequence[Tensor], sizes: Sequence[int]) -> None:
-    """Gather in equal steps: each rank sends its next bytes, or zeros when it has no more."""
-    world_size, rank = len(sizes), route.transport.rank
-    longest = max(sizes)
-    step = min(longest, max(1, route.max_chunk_bytes // world_size))
-    device = pieces[rank].device
-    send = torch.zeros(step, dtype=torch.uint8, device=device)
-    arrived = torch.empty(step * world_size, dtype=torch.uint8, device=device)
-    for start in range(0, longest, step):
-        stop = min(start + step, longest)
-        width = stop - start
-        mine = pieces[rank][start : min(stop, sizes[rank])]
-        send[: mine.numel()].copy_(mine)
-        route.transport.all_gather(arrived[: width * world_size], send[:width], timeout=route.timeout, what=route.what)
-        for peer, size in enumerate(sizes):
-            here = min(stop, size) - start
-            if peer != rank and here > 0:
-                pieces[peer][start : start + here].copy_(arrived[peer * width : peer * width + here])

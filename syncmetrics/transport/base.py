@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["Transport", "leave_pending", "settle"]
+__all__ = ["Transport", "leave_pending", "settle", "span_of"]
 
 
 @runtime_checkable
@@ -67,6 +67,18 @@ class Transport(Protocol):
         """Fill `buffer` with what rank `src` has in it."""
         ...
 
+    def broadcasts(
+        self, buffers: Sequence[tuple[int, Tensor]], *, timeout: float | None = None, what: str = "a sync"
+    ) -> None:
+        """Fill every buffer with what its rank has in it, all of them under way at the same time.
+
+        Args:
+            buffers: Pairs of a rank and a buffer. The order, the ranks and the sizes are the same everywhere.
+            timeout: Seconds to wait for the other ranks.
+            what: What to call this in a message.
+        """
+        ...
+
     def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Bring every rank's own piece to rank `dst`.
 
@@ -74,6 +86,28 @@ class Transport(Protocol):
             pieces: One buffer for each rank; their sizes may differ, and 0 is fine. Rank `dst` has them all and gets
                 them filled; the others need only their own, the rest may be empty.
             dst: Rank that receives.
+            timeout: Seconds to wait for the other ranks.
+            what: What to call this in a message.
+        """
+        ...
+
+    def all_to_all(
+        self,
+        out: Tensor,
+        local: Tensor,
+        out_sizes: Sequence[int],
+        local_sizes: Sequence[int],
+        *,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
+        """Send to every rank a piece of its own.
+
+        Args:
+            out: Gets the pieces for this rank, in the order of the ranks that sent them; of shape `(sum(out_sizes),)`.
+            local: The pieces for the ranks, one behind another; of shape `(sum(local_sizes),)`.
+            out_sizes: Size of the piece from each rank: what that rank has in its `local_sizes` for this one.
+            local_sizes: Size of the piece for each rank; 0 is fine.
             timeout: Seconds to wait for the other ranks.
             what: What to call this in a message.
         """
@@ -98,3 +132,15 @@ def settle(transport: Transport) -> None:
     wait = _pending.pop(transport, None)
     if wait is not None:
         wait()
+
+
+def span_of(pieces: Sequence[Tensor]) -> Tensor | None:
+    """Give the buffer that the pieces are all of, one behind another; None if they lie apart."""
+    filled = [piece for piece in pieces if piece.numel()] or list(pieces[:1])
+    first, total = filled[0], sum(piece.numel() for piece in filled)
+    end = first.data_ptr()
+    for piece in filled:
+        if piece.data_ptr() != end or piece.untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
+            return None
+        end += piece.numel()
+    return first.as_strided((total,), (1,))

@@ -40,8 +40,26 @@ class LocalTransport:
     def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Leave `buffer` as it is."""
 
+    def broadcasts(
+        self, buffers: Sequence[tuple[int, Tensor]], *, timeout: float | None = None, what: str = "a sync"
+    ) -> None:
+        """Leave the buffers as they are."""
+
     def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Leave `pieces` as they are."""
+
+    def all_to_all(
+        self,
+        out: Tensor,
+        local: Tensor,
+        out_sizes: Sequence[int],
+        local_sizes: Sequence[int],
+        *,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
+        """Copy `local` into `out`."""
+        out.copy_(local)
 
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Leave `buffer` as it is."""

@@ -169,12 +169,36 @@ class ThreadsTransport:
             raise AssertionError("broadcast needs equal sizes")
         buffer.copy_(pieces[src])
 
+    def broadcasts(
+        self, buffers: Sequence[tuple[int, Tensor]], *, timeout: float | None = None, what: str = "a sync"
+    ) -> None:
+        """Copy into every buffer that of its rank."""
+        for src, buffer in buffers:
+            self.broadcast(buffer, src, timeout=timeout, what=what)
+
     def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Copy every rank's own piece into the pieces of rank `dst`."""
         arrived = self._world.meet(self._rank, pieces[self._rank].clone(), timeout)
         if self._rank == dst:
             for mine, theirs in zip(pieces, arrived, strict=True):
                 mine.copy_(theirs)
+
+    def all_to_all(
+        self,
+        out: Tensor,
+        local: Tensor,
+        out_sizes: Sequence[int],
+        local_sizes: Sequence[int],
+        *,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
+        """Copy the piece of every rank for this one into `out`."""
+        arrived = self._world.meet(self._rank, torch.split(local.clone(), list(local_sizes)), timeout)
+        pieces = [theirs[self._rank] for theirs in arrived]
+        if [piece.numel() for piece in pieces] != list(out_sizes):
+            raise AssertionError(f"all_to_all needs {[p.numel() for p in pieces]}, but `out_sizes` is {out_sizes}")
+        torch.cat(pieces, out=out)
 
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace `buffer` by its sum over ranks."""

@@ -148,6 +148,7 @@ def collective_counts(rank: int, world_size: int) -> dict[str, Any]:
     count("a large list", lambda: sync_states({"x": [large]}, {"x": "cat"}))
     count("three large lists", lambda: sync_states({n: [large] for n in "abc"}, dict.fromkeys("abc", "cat")))
     count("large integer sums", lambda: sync_states({n: large.long() for n in "abc"}, dict.fromkeys("abc", "sum")))
+    count("a large sum of floats", lambda: sync_states({"x": large}, {"x": "sum"}))
     count(
         "many medium lists",
         lambda: sync_states({f"x{i}": [large[:9_000]] for i in range(6)}, {f"x{i}": "cat" for i in range(6)}),

@@ -26,7 +26,9 @@ def check_transport(transport: Transport, rank: int, world_size: int) -> None:
     for timeout in (None, 30.0):
         check_all_gather(transport, timeout)
         check_broadcast(transport, timeout)
+        check_broadcasts(transport, timeout)
         check_gather(transport, timeout)
+        check_all_to_all(transport, timeout)
         check_sum(transport, timeout)
     assert transport.next_sequence() == number + 2
 
@@ -49,6 +51,20 @@ def check_broadcast(transport: Transport, timeout: float | None) -> None:
             assert torch.equal(buffer, marked(src, size, salt=src))
 
 
+def check_broadcasts(transport: Transport, timeout: float | None) -> None:
+    ranks = range(transport.world_size)
+    sizes = [(src, 1 + (7 * src + 100_000 * turn) % 300_001) for turn in range(3) for src in reversed(ranks)]
+    whole = torch.full((sum(size for _, size in sizes),), 255, dtype=torch.uint8)
+    buffers = list(zip([src for src, _ in sizes], whole.split([size for _, size in sizes]), strict=True))
+    for turn, (src, buffer) in enumerate(buffers):
+        if src == transport.rank:
+            buffer.copy_(marked(src, buffer.numel(), salt=turn))
+    transport.broadcasts(buffers, timeout=timeout)
+    for turn, (src, buffer) in enumerate(buffers):
+        assert torch.equal(buffer, marked(src, buffer.numel(), salt=turn))
+    transport.broadcasts([], timeout=timeout)
+
+
 def check_gather(transport: Transport, timeout: float | None) -> None:
     me, world_size = transport.rank, transport.world_size
     for dst in range(world_size):
@@ -67,6 +83,24 @@ def check_gather(transport: Transport, timeout: float | None) -> None:
             transport.gather(pieces, dst, timeout=timeout)
             for rank in range(world_size) if me == dst else [me]:
                 assert torch.equal(pieces[rank], marked(rank, sizes[rank], salt=dst)), (dst, sizes, rank)
+
+
+def check_all_to_all(transport: Transport, timeout: float | None) -> None:
+    me, ranks = transport.rank, range(transport.world_size)
+    for size_of in (
+        lambda src, dst: (3 * src + 5 * dst) % 4,  # some are 0
+        lambda src, dst: 0,
+        lambda src, dst: 5 if src == ranks[-1] else 0,
+        lambda src, dst: 300_001 if dst == 0 else 0,
+        lambda src, dst: 100_000 * (src + dst) + 3,
+    ):
+        sizes = [[size_of(src, dst) for dst in ranks] for src in ranks]
+        local = torch.cat([marked(me, sizes[me][dst], salt=dst) for dst in ranks])
+        sent = local.clone()
+        out = torch.full((sum(sizes[src][me] for src in ranks),), 255, dtype=torch.uint8)
+        transport.all_to_all(out, local, [sizes[src][me] for src in ranks], sizes[me], timeout=timeout)
+        assert torch.equal(out, torch.cat([marked(src, sizes[src][me], salt=me) for src in ranks])), sizes
+        assert torch.equal(local, sent)
 
 
 def check_sum(transport: Transport, timeout: float | None) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import time
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from syncmetrics.transport import resolve_transport
+from syncmetrics.transport.patience import FIRST_SECONDS
 from tests.ranks.contract import check_transport
 
 
@@ -48,3 +51,13 @@ def device_contracts(rank: int, world_size: int, first: list[int] | None = None)
         group_contract(rank, world_size, [1, 0], backend="cuda:gloo"),
         group_contract(rank, world_size, [1, 0], backend="cuda:gloo", sort_ranks=False),
     ]
+
+
+def late_gather(rank: int, world_size: int) -> list[int]:
+    """Come to a gather when the other rank has waited for longer than the first slice of its wait."""
+    if rank == 1:
+        time.sleep(FIRST_SECONDS + 0.3)
+    pieces = [torch.full((1000,), rank, dtype=torch.uint8) for _ in range(world_size)]
+    resolve_transport().gather(pieces, 0, timeout=30)
+    resolve_transport().broadcasts([(0, piece) for piece in pieces], timeout=30)
+    return [int(piece[-1]) for piece in pieces]

@@ -21,12 +21,12 @@ def test_local() -> None:
     check_transport(resolve_transport(), 0, 1)
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_threads(world_size: int) -> None:
     assert run_threads(sync_bodies.world_contract, world_size) == [f"{world_size} threads"] * world_size
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_processes(world_size: int) -> None:
     assert all(done[0] for done in run_ranks(sync_bodies.contracts, world_size))
 
@@ -36,6 +36,11 @@ def test_processes_whose_group_serves_no_device_that_is_here(first: list[int] | 
     done = run_ranks(sync_bodies.device_contracts, 2, first, backend="cuda:gloo", timeout=20)
     assert done[0] == done[1]
     assert done[0][0]
+
+
+def test_a_rank_may_come_late_to_a_gather() -> None:
+    """Gloo closes all connections when the wait for a send or a receive runs out, and we wait in slices."""
+    assert run_ranks(sync_bodies.late_gather, 2) == [[0, 1], [0, 1]]
 
 
 def test_a_world_of_threads_can_be_handed_over() -> None:

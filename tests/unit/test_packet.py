@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import struct
 from itertools import pairwise
@@ -17,6 +18,7 @@ from syncmetrics.sync.packet import (
     ALIGNMENT,
     HEADER_BYTES,
     Header,
+    Said,
     as_bytes,
     decode_bundle,
     decode_header,
@@ -24,6 +26,7 @@ from syncmetrics.sync.packet import (
     encode_bundle,
     encode_header,
     encode_manifest,
+    encode_said,
     from_bytes,
     packet_size,
     payload_layout,
@@ -211,7 +214,7 @@ def test_no_header(data: bytes, words: str) -> None:
 def test_a_header_of_another_version_and_of_another_status() -> None:
     whole = bytearray(encode_header(Header(Status.OK, 1, 2, 3)))
     whole[8] += 1
-    with pytest.raises(PacketError, match="version 2, this process 1"):
+    with pytest.raises(PacketError, match="version 3, this process 2"):
         decode_header(bytes(whole))
     whole[8] -= 1
     whole[10] = 9
@@ -236,7 +239,7 @@ def test_a_header_of_another_version_and_of_another_status() -> None:
     ids=str,
 )
 def test_an_impossible_record(record: object) -> None:
-    data = json.dumps(["x", [1], [record], [1]]).encode()
+    data = struct.pack("<qq?", 1, 1, True) + json.dumps(["x", [record]]).encode()
     with pytest.raises(PacketError):
         decode_manifest(Header(Status.OK, 1, 2, len(data)), data)
 
@@ -250,9 +253,30 @@ def test_a_bundle_that_promises_more_than_it_has_allocates_nothing() -> None:
 
 def test_a_zero_size_does_not_hide_an_impossible_shape() -> None:
     """Torch cannot make such a tensor on every build; whoever reads the record must be able to."""
-    head = json.dumps(["x", [1], [["d", "float32", "cpu", 0, 1 << 62, 1 << 62]], [1]]).encode()
+    said = json.dumps(["x", [["d", "float32", "cpu", 0, 1 << 62, 1 << 62]]]).encode()
+    head = struct.pack("<qq?", 1, 1, True) + said
     try:
         (record,) = decode_manifest(Header(Status.OK, 1, 2, len(head)), head).records
     except PacketError:
         return
     assert from_bytes(torch.zeros(16, dtype=torch.uint8), record.dtype, record.shape).shape == record.shape
+
+
+@pytest.mark.parametrize(
+    "numbers", [b"", struct.pack("<q", -1), struct.pack("<q", 1 << 40), struct.pack("<qq?", 1, -1, True)]
+)
+def test_impossible_numbers(numbers: bytes) -> None:
+    data = numbers + json.dumps(["x", []]).encode()
+    with pytest.raises(PacketError):
+        decode_manifest(Header(Status.OK, 1, 2, len(data)), data)
+
+
+def test_what_was_said_before_is_taken_again() -> None:
+    manifest = Manifest(Status.OK, 1, 2, "x", (3,), (Record(Form.DENSE, torch.int64, (2,)),), (True,))
+    later = dataclasses.replace(manifest, sequence=2, update_counts=(4,), fresh=(False,))
+    known: Said = {}
+    first = decode_manifest(header_of(manifest), encode_manifest(manifest), known)
+    second = decode_manifest(header_of(later), encode_manifest(later, encode_said(manifest)), known)
+    assert (first, second) == (manifest, later)
+    assert second.records is first.records
+    assert len(known) == 1

@@ -147,6 +147,40 @@ def test_large_integer_sums_are_reduced_natively() -> None:
     assert (got.shared, got.direct) == (None, ())
 
 
+def test_what_is_reduced_element_by_element_is_reduced_in_slices() -> None:
+    floats = dense(LARGE // 4, 4, dtype=torch.float64)
+    for fx in ("sum", "mean", "min", "max"):
+        parts = [part(x=(torch.tensor(0.0), fx))]
+        got = plan(parts, manifest(floats), manifest(floats), manifest(floats, counts=(0,)))
+        assert [(s.state, s.shape) for s in got.sliced] == [(0, (LARGE // 4, 4))]
+        assert (got.reduced, got.shared, got.direct) == (None, None, ())
+        assert not plan(parts, manifest(dense()), manifest(dense())).sliced
+
+
+def never_in_slices() -> dict[str, tuple[list[Part], list[Manifest]]]:
+    floats = dense(LARGE, dtype=torch.float64)
+    zero = torch.tensor(0.0)
+    return {
+        "stacked": ([part(x=(zero, None))], [manifest(floats), manifest(floats)]),
+        "a callable": ([part(x=(zero, torch.median))], [manifest(floats), manifest(floats)]),
+        "own merge": ([part(merge=merge, x=(zero, "sum"))], [manifest(floats), manifest(floats)]),
+        "a rank has only the default": ([part(x=(zero, "max"))], [manifest(floats), manifest(dense(), counts=(0,))]),
+        "other dtypes": ([part(x=(zero, "sum"))], [manifest(floats), manifest(dense(LARGE, dtype=torch.float32))]),
+        "a rank has joined": (
+            [part(x=(zero, "sum"))],
+            [manifest(floats), manifest(Record(Form.NOTHING), counts=(0,))],
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", never_in_slices())
+def test_what_must_not_be_reduced_in_slices(case: str) -> None:
+    parts, manifests = never_in_slices()[case]
+    got = plan(parts, *manifests)
+    assert not got.sliced
+    assert len(got.direct) == 1
+
+
 def never_native() -> dict[str, tuple[list[Part], list[Manifest]]]:
     large, floats = dense(LARGE), dense(LARGE, dtype=torch.float64)
     default = torch.tensor(0)
@@ -164,7 +198,7 @@ def test_what_the_backend_must_not_sum(case: str) -> None:
     parts, manifests = never_native()[case]
     got = plan(parts, *manifests)
     assert got.reduced is None
-    assert len(got.direct) == 1
+    assert len(got.direct) + len(got.sliced) == 1
 
 
 def test_a_mix_of_all() -> None:
@@ -219,7 +253,7 @@ def test_every_byte_travels_once(world_size: int, data: st.DataObject) -> None:
     manifests = [manifest(*(record(i, k) for i, k in enumerate(kinds))) for _ in range(world_size)]
     got = plan([part(**declared)], *manifests)
     shared = dict(zip(got.shared.states, got.shared.offsets, strict=True)) if got.shared else {}
-    reduced = got.reduced.states if got.reduced else ()
+    reduced = (got.reduced.states if got.reduced else ()) + tuple(s.state for s in got.sliced)
     direct = {d.state: d for d in got.direct}
     ways = [*shared, *direct, *reduced]
     assert len(ways) == len(set(ways))

@@ -53,6 +53,15 @@ class Lane:
         options.reduceOp = dist.ReduceOp(dist.ReduceOp.SUM)
         return [self.group.allreduce([buffer], options)]
 
+    def all_to_all(
+        self, out: Tensor, local: Tensor, out_sizes: list[int], local_sizes: list[int], limit: timedelta | None
+    ) -> Sequence[Any]:
+        """Start sending to every rank a piece of its own."""
+        if limit is None and self.global_ranks is not None:
+            return [dist.all_to_all_single(out, local, out_sizes, local_sizes, group=self.group, async_op=True)]
+        options = _limited(_c10d.AllToAllOptions(), limit)
+        return [self.group.alltoall_base(out, local, out_sizes, local_sizes, options)]
+
     def exchange(self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]) -> Sequence[Any]:
         """Start sending buffers to ranks, and receiving buffers from ranks."""
         if not sends and not receives:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from syncmetrics.errors import SyncError
+from syncmetrics.transport.base import span_of
 from syncmetrics.transport.patience import RollCall, Why, current_patience, wait_for
 from syncmetrics.transport.process_group.groups import GroupRef
 from syncmetrics.transport.process_group.lanes import Lane, open_gloo
@@ -129,23 +130,61 @@ class ProcessGroupTransport:
         """Fill `buffer` with what rank `src` has in it."""
         self._run(buffer, lambda lane, limit: lane.broadcast(buffer, src, limit), timeout, what)
 
+    def broadcasts(
+        self, buffers: Sequence[tuple[int, Tensor]], *, timeout: float | None = None, what: str = "a sync"
+    ) -> None:
+        """Fill every buffer with what its rank has in it, all of them under way at the same time."""
+        if buffers:
+            self._run(
+                buffers[0][1],
+                lambda lane, limit: [work for src, buffer in buffers for work in lane.broadcast(buffer, src, limit)],
+                timeout,
+                what,
+            )
+
     def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
-        """Send every rank's own piece to rank `dst`, from rank to rank and straight into place."""
+        """Send every rank's own piece to rank `dst`, straight into place."""
         mine = pieces[self._rank]
-        sends, receives, staged = [], [], []
+        if mine.device.type == "cpu" or self._backends.get(mine.device.type) == "gloo":
+            self._gather_softly(pieces, dst, timeout, what)
+            return
+        sends = [(dst, mine)] if self._rank != dst and mine.numel() else []
+        others = enumerate(pieces) if self._rank == dst else []
+        receives = [(rank, piece) for rank, piece in others if rank != dst and piece.numel()]
+        self._run(mine, lambda lane, limit: lane.exchange(sends, receives), timeout, what)
+
+    def _gather_softly(self, pieces: Sequence[Tensor], dst: int, timeout: float | None, what: str) -> None:
+        """Gather over gloo, by a collective: a wait for its sends and receives that runs out closes all connections."""
+        mine, ranks = pieces[self._rank], range(self._world_size)
         if self._rank != dst:
-            sends = [(dst, self._point_to_point(mine))] if mine.numel() else []
-        else:
-            for rank, piece in enumerate(pieces):
-                if rank != dst and piece.numel():
-                    buffer = self._point_to_point(piece)
-                    receives.append((rank, buffer))
-                    staged.append((piece, buffer))
-        probe = self._point_to_point(mine)
-        self._run(probe, lambda lane, limit: lane.exchange(sends, receives), timeout, what)
-        for piece, buffer in staged:
-            if buffer is not piece:
-                piece.copy_(buffer)
+            sizes = [mine.numel() if rank == dst else 0 for rank in ranks]
+            self.all_to_all(mine[:0], mine, [0] * self._world_size, sizes, timeout=timeout, what=what)
+            return
+        whole = span_of(pieces)
+        out = torch.cat([*pieces]) if whole is None else whole
+        sizes = [piece.numel() for piece in pieces]
+        to_itself = [mine.numel() if rank == dst else 0 for rank in ranks]
+        self.all_to_all(out, mine, sizes, to_itself, timeout=timeout, what=what)
+        if whole is None:
+            for piece, arrived in zip(pieces, torch.split(out, sizes), strict=True):
+                piece.copy_(arrived)
+
+    def all_to_all(
+        self,
+        out: Tensor,
+        local: Tensor,
+        out_sizes: Sequence[int],
+        local_sizes: Sequence[int],
+        *,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
+        """Send to every rank a piece of its own."""
+        source, target = self._point_to_point(local), self._point_to_point(out)
+        sizes = (list(out_sizes), list(local_sizes))
+        self._run(source, lambda lane, limit: lane.all_to_all(target, source, *sizes, limit), timeout, what)
+        if target is not out:
+            out.copy_(target)
 
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace an `int64` buffer by its sum over ranks."""

@@ -1,0 +1,217 @@
+"""What a group synced before, kept so that the same sync again costs no work for what is the same.
+
+Nothing here is believed without proof: a schema is taken again for the same declarations, a layout for the same dtypes
+and shapes, and a plan only if the manifests of all ranks say, byte for byte, what they said when it was made.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from syncmetrics.states import StateSpec
+from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, schema_of
+from syncmetrics.sync.packet import Said, from_bytes, packet_size, payload_layout
+from syncmetrics.sync.plan import SyncPlan
+from syncmetrics.transport.base import Transport
+
+__all__ = ["Buffers", "Known", "Memory", "Verdict", "memory_of", "simple_sums", "values_inside"]
+
+#: How many kinds of sync of one group are kept, and how many texts of manifests.
+_KEPT = 16
+_KEPT_TEXTS = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buffers:
+    """Where packets are filled and arrive.
+
+    Attributes:
+        packet: What this rank sends, uint8.
+        arrived: What all ranks sent, of shape `(world_size, packet size)`.
+    """
+
+    packet: Tensor
+    arrived: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where in a packet the states of this rank lie that ride inside.
+
+    Attributes:
+        buffers: The buffers that `places` are views of.
+        manifest_bytes: Size of the manifest in front of them.
+        states: Which states ride inside, and have bytes.
+        places: For each of them its place, as a tensor.
+    """
+
+    buffers: Buffers
+    manifest_bytes: int
+    states: tuple[int, ...]
+    places: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What followed from the manifests of all ranks.
+
+    Attributes:
+        said: What each of them said besides its numbers.
+        touched: Which metrics have seen an update, rank by rank.
+        plan: What had to be sent.
+        values: Where the states of all ranks lie in the buffers, if nothing had to be sent.
+        sums: States whose values are added up as they are, many at once: their places in the schema, and the values of
+            all of them rank by rank.
+        buffers: The buffers that these are views of.
+    """
+
+    said: tuple[tuple[Record, ...], ...]
+    touched: tuple[bool, ...]
+    plan: SyncPlan
+    values: list[list[Tensor] | Tensor] | None
+    sums: tuple[tuple[tuple[int, ...], tuple[list[Tensor], ...]], ...]
+    buffers: Buffers
+
+    def holds(self, manifests: Sequence[Manifest], touched: tuple[bool, ...], buffers: Buffers) -> bool:
+        """Whether the same follows from these manifests."""
+        return (
+            self.buffers is buffers
+            and self.touched == touched
+            and len(self.said) == len(manifests)
+            and all(before is m.records for before, m in zip(self.said, manifests, strict=True))
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Known:
+    """One kind of sync.
+
+    Attributes:
+        schema: What takes part.
+        specs: The declarations that it was made of.
+        merges: The functions that merge whole states.
+        records: What this rank said of its states the last time.
+        said: That, encoded.
+        layout: Where they lie in the packet.
+        verdict: What followed from the manifests of all ranks.
+    """
+
+    schema: Schema
+    specs: tuple[tuple[Mapping[str, StateSpec], int], ...]
+    merges: tuple[Any, ...]
+    records: tuple[Record, ...] = ()
+    said: bytes = b""
+    layout: Layout | None = None
+    verdict: Verdict | None = None
+
+    def fits(self, parts: Sequence[Part]) -> bool:
+        """Whether these parts declare the same."""
+        return all(
+            part.specs is specs and len(specs) == count and part.merge == merge
+            for part, (specs, count), merge in zip(parts, self.specs, self.merges, strict=True)
+        )
+
+    def lay_out(self, manifest_bytes: int, buffers: Buffers) -> Layout:
+        """Give the places of the states in the packet."""
+        layout = self.layout
+        if layout is None or layout.buffers is not buffers or layout.manifest_bytes != manifest_bytes:
+            packet = buffers.packet
+            offsets = payload_layout(self.records, manifest_bytes, packet.numel())
+            inside = [(i, at) for i, at in enumerate(offsets) if at is not None and self.records[i].nbytes]
+            places = tuple(from_bytes(packet[at:], self.records[i].dtype, self.records[i].shape) for i, at in inside)
+            layout = self.layout = Layout(buffers, manifest_bytes, tuple(i for i, _ in inside), places)
+        return layout
+
+
+@dataclass(slots=True, eq=False)
+class Memory:
+    """What one group synced before.
+
+    Attributes:
+        world_size: Number of ranks.
+        known: The kinds of sync, by label and paths; the latest last.
+        said: What was said in manifests.
+        buffers: Those of the last sync that ended well. One that did not may have left an operation behind that still
+            writes.
+    """
+
+    world_size: int
+    known: dict[tuple[str, tuple[str, ...]], Known] = field(default_factory=dict)
+    said: Said = field(default_factory=dict)
+    buffers: Buffers | None = None
+
+    def find(self, parts: Sequence[Part], label: str) -> Known:
+        """Give what is known of a sync of these parts."""
+        key = label, tuple(part.path for part in parts)
+        known = self.known.pop(key, None)
+        if known is None or not known.fits(parts):
+            specs = tuple((part.specs, len(part.specs)) for part in parts)
+            known = Known(schema_of(parts), specs, tuple(part.merge for part in parts))
+        self.known[key] = known
+        while len(self.known) > _KEPT:
+            del self.known[next(iter(self.known))]
+        if len(self.said) > _KEPT_TEXTS:
+            self.said.clear()
+        return known
+
+    def take_buffers(self) -> Buffers:
+        """Give the buffers, which belong to the caller until he gives them back."""
+        buffers, self.buffers = self.buffers, None
+        if buffers is None:
+            size = packet_size(self.world_size)
+            packet = torch.zeros(size, dtype=torch.uint8)
+            buffers = Buffers(packet, torch.empty((self.world_size, size), dtype=torch.uint8))
+        return buffers
+
+
+_memories: weakref.WeakKeyDictionary[Transport, Memory] = weakref.WeakKeyDictionary()
+
+
+def memory_of(transport: Transport) -> Memory:
+    """Give what a group synced before."""
+    memory = _memories.get(transport)
+    if memory is None:
+        memory = _memories.setdefault(transport, Memory(transport.world_size))
+    return memory
+
+
+def values_inside(plan: SyncPlan, manifests: Sequence[Manifest], packets: Tensor) -> list[list[Tensor] | Tensor]:
+    """Give the states of all ranks as they lie in the packets; the encoded ones as bytes."""
+    values: list[list[Tensor] | Tensor] = []
+    for state in plan.states:
+        found = []
+        for rank, offset in enumerate(state.offsets):
+            record = manifests[rank].records[state.index]
+            data = packets[rank, :0] if offset is None else packets[rank, offset : offset + record.nbytes]
+            found.append(from_bytes(data, record.dtype, record.shape) if record.form in _PLACED else data)
+        values.append(found)
+    return values
+
+
+_PLACED = (Form.DENSE, Form.ROWS)
+
+
+def simple_sums(
+    schema: Schema, plan: SyncPlan, manifests: Sequence[Manifest], values: Sequence[Any]
+) -> tuple[tuple[tuple[int, ...], tuple[list[Tensor], ...]], ...]:
+    """Find the states that are added up as they are: nothing is promoted, nothing subtracted, nobody left out."""
+    groups: dict[torch.dtype, list[int]] = {}
+    for entry, state in zip(schema.entries, plan.states, strict=True):
+        records = [m.records[state.index] for m in manifests]
+        if (
+            entry.merged_by is None
+            and entry.spec.reduction.name == "sum"
+            and entry.spec.offset is None
+            and len(state.ranks) == len(manifests)
+            and state.dtype in (torch.int64, torch.float64)
+            and all(r.form is Form.DENSE and r.dtype is state.dtype for r in records)
+        ):
+            groups.setdefault(state.dtype, []).append(state.index)
+    ranks = range(len(manifests))
+    return tuple((tuple(group), tuple([values[i][rank] for i in group] for rank in ranks)) for group in groups.values())
