@@ -17,7 +17,10 @@ from syncmetrics.helpers import gather_ragged, sync_and_compute, sync_states, sy
 from syncmetrics.joining import join
 from syncmetrics.logger import MetricLogger
 from syncmetrics.metric import Metric
+from syncmetrics.pending import PendingStates, PendingValue
+from syncmetrics.rows import RowBuffer
 from syncmetrics.states import dim_zero_cat
+from syncmetrics.sync import SyncRecord, Trace, trace
 from syncmetrics.transport import WORLD
 from syncmetrics.transport.patience import set_sync_timeout
 from syncmetrics.wrappers import ClasswiseWrapper
@@ -34,11 +37,16 @@ __all__ = [
     "PacketError",
     "PeerError",
     "PeerLostError",
+    "PendingStates",
+    "PendingValue",
+    "RowBuffer",
     "SchemaMismatchError",
     "StateError",
     "SyncError",
+    "SyncRecord",
     "SyncTimeoutError",
     "SyncmetricsError",
+    "Trace",
     "__version__",
     "dim_zero_cat",
     "gather_ragged",
@@ -49,4 +57,5 @@ __all__ = [
     "sync_and_compute",
     "sync_states",
     "synced",
+    "trace",
 ]

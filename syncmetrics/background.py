@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -89,21 +89,25 @@ class Job:
         return self._merged
 
 
-def start_sync(job_parts: Sequence[Part], route: Route, label: str, failure: Exception | None = None) -> Job:
+def start_sync(take: Callable[[], Sequence[Part]], route: Route, label: str) -> Job:
     """Copy states and sync the copies in the background.
 
     The first time it opens the lane, in the thread of the caller: it is collective then, and waits for the other ranks.
     From then on it only copies. All ranks must start the same syncs in the same order.
 
     Args:
-        job_parts: What this rank brings.
+        take: Gives what this rank brings. What it raises is raised by the job, and the others hear of it.
         route: Over whom: the transport of the metric itself.
         label: What to call the sync in an error.
-        failure: Why this rank has nothing to bring, if so.
     """
     transport = route.transport
     alone = transport.world_size == 1
-    copies = [replace(part, states=own_copy(dict(part.states))) for part in job_parts]
+    copies: list[Part] = []
+    failure = None
+    try:
+        copies = [replace(part, states=own_copy(dict(part.states))) for part in take()]
+    except Exception as error:  # an adapter could not read a metric, or there is no memory for the copies
+        failure = error
     worker = None if alone else _worker_of(transport)
     job = Job(copies, route if worker is None else replace(route, transport=worker.lane), label, failure)
     if worker is None or worker.is_new:
@@ -133,7 +137,11 @@ class _Worker:
                 return
             self._running = True
         # No daemon: a process that ends must not leave the others in the middle of a sync.
-        threading.Thread(target=self._run, name="syncmetrics background").start()
+        thread = threading.Thread(target=self._run, name="syncmetrics background")
+        try:
+            thread.start()
+        except RuntimeError:  # a process that is ending can start none any more
+            self._run()
 
     def _run(self) -> None:
         while True:
@@ -164,10 +172,15 @@ class _Streams:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         devices = {tensor.device for part in parts for tensor in _tensors(part.states)}
-        self._copied: list[tuple[torch.device, Any]] = []
+        devices |= {part.device for part in parts}
+        self._copied: dict[int, Any] = {}  # what says that the copies on a device are complete
+        self._current = 0
         for device in devices:
             if device.type == "cuda":
-                self._copied.append((device, torch.cuda.current_stream(device).record_event()))
+                self._current = torch.cuda.current_device()
+                given: int | None = device.index  # torch says it is always a number
+                index = self._current if given is None else given
+                self._copied[index] = torch.cuda.current_stream(index).record_event()
             elif device.type not in ("cpu", "meta"):
                 getattr(torch, device.type).synchronize()
 
@@ -177,17 +190,27 @@ class _Streams:
 
         On the default stream every read would wait for whatever the training has queued by then.
         """
-        sides = [torch.cuda.Stream(device) for device, _ in self._copied]
-        with torch.no_grad():
-            for side, (_, copied) in zip(sides, self._copied, strict=True):
-                side.wait_event(copied)
-            if not sides:
+        if not self._copied:
+            yield
+            return
+        before = [torch.cuda.current_stream(index) for index in self._copied]
+        device = torch.cuda.current_device()
+        try:
+            sides = []
+            for index, copied in self._copied.items():
+                sides.append(torch.cuda.Stream(index))  # type: ignore[no-untyped-call]  # torch has no types for it
+                sides[-1].wait_event(copied)
+                torch.cuda.set_stream(sides[-1])
+            torch.cuda.set_device(self._current)
+            try:
                 yield
-                return
-            with _all_current(sides):
-                yield
-            for side in sides:
-                side.synchronize()
+            finally:
+                for side in sides:
+                    side.synchronize()  # the copies are read, and the results complete
+        finally:
+            for stream in before:
+                torch.cuda.set_stream(stream)
+            torch.cuda.set_device(device)
 
     def hand_over(self, merged: Sequence[Merged]) -> None:
         """Keep the memory of the results from the thread's streams while the caller's stream reads them."""
@@ -195,22 +218,6 @@ class _Streams:
             for tensor in _tensors(result.states):
                 if tensor.is_cuda:
                     tensor.record_stream(torch.cuda.current_stream(tensor.device))
-
-
-@contextmanager
-def _all_current(sides: Sequence[Any]) -> Iterator[None]:
-    """Make one stream of each device the current one of this thread."""
-    before = [torch.cuda.current_stream(side.device) for side in sides]
-    device = torch.cuda.current_device()
-    try:
-        for side in sides:
-            torch.cuda.set_stream(side)
-        torch.cuda.set_device(device)
-        yield
-    finally:
-        for stream in before:
-            torch.cuda.set_stream(stream)
-        torch.cuda.set_device(device)
 
 
 def _tensors(states: States) -> Iterator[Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -12,14 +11,17 @@ from torch import nn
 
 from syncmetrics.adapted import AdaptedMetric
 from syncmetrics.adapters import adapter_of
+from syncmetrics.cadence import check_period
+from syncmetrics.collected import WholeCollection
+from syncmetrics.delegate import check_rank
 from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
 from syncmetrics.returned import remember
-from syncmetrics.session import Node, copied, put_back, show_synced, stepping, synced, unique_nodes
+from syncmetrics.session import Node, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.sharing import Group, groups_of, share_states, take_apart
 from syncmetrics.states import Mode
-from syncmetrics.sync import Route, note
+from syncmetrics.sync import Route
 from syncmetrics.transport import Transport
 
 __all__ = ["MetricCollection"]
@@ -27,7 +29,7 @@ __all__ = ["MetricCollection"]
 _Self = TypeVar("_Self", bound="MetricCollection")
 
 
-class MetricCollection(nn.Module):
+class MetricCollection(WholeCollection, nn.Module):
     """Metrics that are updated with the same batches and synced in one exchange.
 
     Metrics that accumulate the same thing with the same settings (see `Metric.compute_group`) share one state: it is
@@ -40,6 +42,9 @@ class MetricCollection(nn.Module):
         *more: More metrics.
         prefix: Put in front of every name in the results.
         postfix: Put behind every name in the results.
+        sync_every: With a number n, `forward` gives the values of all ranks in every n-th step since the last reset, by
+            one sync; left out, each metric says when it is synced per step.
+        compute_on: The rank in the group that gets the states of all and computes; the others receive the values.
 
     Raises:
         ValueError: Two values would have the same name.
@@ -55,8 +60,12 @@ class MetricCollection(nn.Module):
         *more: Metric | MetricCollection,
         prefix: str | None = None,
         postfix: str | None = None,
+        sync_every: int | None = None,
+        compute_on: int | None = None,
     ) -> None:
         super().__init__()
+        self.sync_every = check_period(sync_every)
+        self.compute_on = check_rank(compute_on)
         self.prefix = check_affix("prefix", prefix)
         self.postfix = check_affix("postfix", postfix)
         self._members: dict[str, Member] = {}
@@ -74,6 +83,7 @@ class MetricCollection(nn.Module):
         """Add metrics, given as to the constructor."""
         for name, metric in _named(metrics, more):
             if isinstance(metric, MetricCollection):
+                self._refuse_options_of(metric)
                 self._add_collection(name, metric)
             else:
                 shown = name if name is not None else type(metric).__name__
@@ -142,18 +152,21 @@ class MetricCollection(nn.Module):
 
         Collective if a metric has `dist_sync_on_step=True`: one sync for all that have it.
         """
+        due = self._count_step()
         self._check_keywords(kwargs)
         self._refuse_updates()
         groups = self._own_groups()
         guests = [name for name in self._members if isinstance(self[name], AdaptedMetric)]
         values = {name: self[name].forward(*args, **self._chosen(name, kwargs)) for name in guests}
         own = [group for group in groups if group.names[0] not in guests]
-        values |= self._step(own, args, kwargs)
+        values |= self._step(own, args, kwargs, due)
         in_order = {name: values[name] for name in self._members}
         return flatten(self._members, in_order, self.prefix or "", self.postfix or "")
 
-    def _step(self, groups: list[Group], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one batch through groups of metrics: update fresh states, give the values, merge."""
+    def _step(
+        self, groups: list[Group], args: tuple[Any, ...], kwargs: Mapping[str, Any], due: Sequence[str]
+    ) -> dict[str, Any]:
+        """Run one batch through groups of metrics: update fresh states, sync what is due, give the values, merge."""
         names = [name for group in groups for name in group.names]
         once = {name: merges for group in groups for merges in [self._merges(group)] for name in group.names}
         with ExitStack() as stack:
@@ -163,12 +176,13 @@ class MetricCollection(nn.Module):
             stack.enter_context(stepping(twice, merge=False))
             for group in groups:
                 self._update_group(group, args, kwargs)
-            for members in self._step_members():
+            for members in self._by_route(due):
                 sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
-            values = {name: self[name].compute() for name in names}
-            for name, value in values.items():
-                self[name]._forward_cache = value
-                remember(value, self[name], "forward", is_global=self[name].dist_sync_on_step)
+            values = {}
+            for name in names:
+                metric = self[name]
+                value = values[name] = metric._forward_cache = metric.compute()
+                remember(value, metric, "forward", is_global=name in due)
         for group in groups:
             if not once[group.names[0]]:
                 self._update_group(group, args, kwargs)
@@ -183,8 +197,10 @@ class MetricCollection(nn.Module):
         Returns:
             One value for each of `output_names`.
         """
-        with self._shown():
-            values = {name: self[name].compute() for name in self._members}
+        values = self._values_from_one()
+        if values is None:
+            with self._shown():
+                values = {name: self[name].compute() for name in self._members}
         return flatten(self._members, values, self.prefix or "", self.postfix or "")
 
     def reset(self) -> None:
@@ -194,6 +210,7 @@ class MetricCollection(nn.Module):
             node.reset()
         for metric in self.values():
             metric._forget()
+        self._restart_steps()
         share_states(self.values())
 
     def sync(self) -> None:
@@ -334,13 +351,6 @@ class MetricCollection(nn.Module):
         takes = self._members[name].takes
         return kwargs if takes is None else {k: v for k, v in kwargs.items() if k in takes}
 
-    def _step_members(self) -> list[list[str]]:
-        """Give the metrics that are synced per step, those together that go in one sync."""
-        return self._by_route([name for name in self._members if self[name].dist_sync_on_step])
-
-    def _step_nodes(self) -> list[list[Node]]:
-        return [self._nodes(members) for members in self._step_members()]
-
     def _merges(self, group: Group) -> bool:
         """Whether the states of a batch can be merged into the running ones of all metrics of a group."""
         twice = any(self[name].full_state_update for name in group.names)
@@ -356,12 +366,6 @@ class MetricCollection(nn.Module):
         if any(node.store.mode is Mode.SYNCED for node in self._nodes()):
             raise StateError(f"`{self._label}`, or a metric of it, is synced already; {advice}.")
 
-    def _note_cached(self) -> None:
-        for metric in self.values():
-            if metric.sync_on_compute and metric._store.mode is Mode.LOCAL:
-                note(metric._route().transport, f"cached values of `{self._label}`, without a sync")
-                return
-
     def _refuse_updates(self) -> None:
         """Refuse an update of states that are not those of this process, before the first metric has had it."""
         for group in self._groups():
@@ -372,28 +376,6 @@ class MetricCollection(nn.Module):
         with ExitStack() as stack:
             for members in self._by_route(names):
                 stack.enter_context(synced(self._nodes(members), self[members[0]]._route(), self._label))
-            yield
-
-    @contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Show what `compute` is to see, unless every value is still good or someone shows it already."""
-        stale = [name for name in self._members if not self[name]._is_cached()]
-        if not stale:
-            self._note_cached()
-        if not stale or any(node.store.mode is not Mode.LOCAL for node in self._nodes()):
-            yield
-            return
-        with ExitStack() as stack:
-            together = [name for name in self._members if self[name].sync_on_compute]
-            alone = [name for name in self._members if not self[name].sync_on_compute]
-            stack.enter_context(self._synced(together))
-            if alone:
-                stack.enter_context(copied(self._nodes(alone)))
-            idle = [name for name in self._members if all(n.store.update_count == 0 for n in self._nodes([name]))]
-            if idle:
-                warnings.warn(
-                    f"{idle} of `{self._label}` compute before any update on any rank.", UserWarning, stacklevel=5
-                )
             yield
 
 

@@ -13,9 +13,13 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from syncmetrics.bookkeeping import keep_books, raw_function, without_grad, wrap_compute, wrap_update
+from syncmetrics.cadence import SteppingMetric, check_period
+from syncmetrics.delegate import check_rank, compute_on_one
 from syncmetrics.errors import StateError
 from syncmetrics.guest import GuestMixin, meet_hosts, refuse_options
+from syncmetrics.pending import AsyncMetric
 from syncmetrics.returned import remember
+from syncmetrics.rows import RowMark, mark_of
 from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
@@ -36,7 +40,7 @@ __all__ = ["Metric"]
 _Self = TypeVar("_Self", bound="Metric")
 
 
-class Metric(GuestMixin, StatefulModule):
+class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
     """Base class of all metrics.
 
     A metric declares its states with `add_state`, changes them in `update` and turns them into a value in `compute`::
@@ -64,6 +68,10 @@ class Metric(GuestMixin, StatefulModule):
         process_group: Over which ranks: a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport. Left
             out: all of them.
         sync_timeout: Seconds to wait for the other ranks in a sync; left out, the process group decides.
+        sync_every: With a number n, `forward` gives the value of all ranks in every n-th step since the last reset, by
+            one sync, and that of the local batch in the others.
+        compute_on: The rank in the group that gets the states of all and computes; the others receive the value. Left
+            out, every rank computes. The values of steps are not concerned.
         compute_with_cache: Whether `compute` gives the last value again, without a sync, until the next update.
         **unknown: Refused, with what to write in place of an argument that torchmetrics has.
     """
@@ -81,13 +89,17 @@ class Metric(GuestMixin, StatefulModule):
         sync_on_compute: bool = True,
         process_group: Any = WORLD,
         sync_timeout: float | None = None,
+        sync_every: int | None = None,
+        compute_on: int | None = None,
         compute_with_cache: bool = True,
         **unknown: Any,
     ) -> None:
         refuse_options(type(self).__name__, unknown)
         super().__init__()
         meet_hosts()
-        self.dist_sync_on_step = dist_sync_on_step
+        self.dist_sync_on_step = dist_sync_on_step or sync_every is not None
+        self.sync_every = check_period(sync_every)
+        self.compute_on = check_rank(compute_on)
         self.sync_on_compute = sync_on_compute
         self.compute_with_cache = compute_with_cache
         self.sync_timeout = check_seconds("sync_timeout", sync_timeout)
@@ -164,19 +176,20 @@ class Metric(GuestMixin, StatefulModule):
 
         One `update` into fresh states, one `compute` on them, and a merge whose cost does not grow with what was
         accumulated. (A metric whose states cannot be merged, a tensor with dist_reduce_fx=None, is updated twice.)
-        Collective if `dist_sync_on_step=True`.
+        Collective if `dist_sync_on_step=True`, in every n-th call with `sync_every=n`.
         """
+        is_global = self._count_step()
         self._prepare_update("forward", args, kwargs)
         nodes = self._nodes()
         mergeable = not self.full_state_update and all(node.can_merge for node in nodes)
         with stepping(nodes, merge=mergeable) as sync_step:
             self.update(*args, **kwargs)
-            if self.dist_sync_on_step:
+            if is_global:
                 sync_step(nodes, self._step_route(), self._label)
             self._forward_cache = self.compute()
         if not mergeable:
             self.update(*args, **kwargs)
-        remember(self._forward_cache, self, "forward", is_global=self.dist_sync_on_step)
+        remember(self._forward_cache, self, "forward", is_global=is_global)
         return self._forward_cache
 
     def reset(self) -> None:
@@ -184,6 +197,7 @@ class Metric(GuestMixin, StatefulModule):
         self._leave_group()
         for node in self._nodes():
             node.reset()
+        self._steps = 0
         self._forget()
 
     def sync(self) -> None:
@@ -308,7 +322,7 @@ class Metric(GuestMixin, StatefulModule):
         if self._core is not self:
             function(self, *args, **kwargs)  # the metric inside keeps the books
         elif self._list_names:
-            lengths = [(name, store.states[name], len(store.states[name])) for name in self._list_names]
+            lengths = [(name, store.states[name], mark_of(store.states[name])) for name in self._list_names]
             keep_books(store, lengths, self._check_lists, function, self, args, kwargs)
         else:
             keep_books(store, (), None, function, self, args, kwargs)
@@ -320,12 +334,12 @@ class Metric(GuestMixin, StatefulModule):
             self._adopt_device(args, kwargs)
         self._update(raw_function(type(self).update), args, kwargs)
 
-    def _check_lists(self, store: Store, before: Sequence[tuple[str, State, int]]) -> None:
+    def _check_lists(self, store: Store, before: Sequence[tuple[str, State, RowMark | int]]) -> None:
         for name, old, length in before:
             value = store.states[name]
-            if not isinstance(value, list):
+            if not isinstance(value, list) or (not isinstance(length, int) and value is old):  # it checks by itself
                 continue
-            start = length if value is old and len(value) >= length else 0
+            start = length if isinstance(length, int) and value is old and len(value) >= length else 0
             try:
                 check_value(value, start)
             except TypeError as error:
@@ -343,7 +357,10 @@ class Metric(GuestMixin, StatefulModule):
             if self.sync_on_compute and self._store.mode is Mode.LOCAL:
                 note(resolve_transport(self._group), f"a cached value of `{self._label}`, without a sync")
             return self._cache[2]
-        if self._store.mode is Mode.LOCAL or self._modules:
+        if self.compute_on is not None and self.sync_on_compute and self._store.mode is Mode.LOCAL:
+            route = replace(self._route(), dst=self.compute_on)
+            value = compute_on_one(self._local_nodes(), route, self._label, lambda: self._call_compute(function))
+        elif self._store.mode is Mode.LOCAL or self._modules:
             with self._shown(nodes):
                 value = self._call_compute(function)
         else:

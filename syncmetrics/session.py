@@ -79,6 +79,10 @@ class Node:
         """Give what this process brings to a sync."""
         return self.part(*self.store.local)
 
+    def opening_part(self, route: Route) -> Part:
+        """Give what this process brings to a sync over `route` whose result all its ranks show at once."""
+        return self.local_part()
+
     def show(self, result: Merged) -> None:
         """Show the states of all ranks."""
         self.store.show(result.states, result.update_count, Mode.SYNCED)
@@ -136,7 +140,7 @@ def show_synced(nodes: Sequence[Syncable], route: Route, label: str) -> None:
 
 def _parts(nodes: Sequence[Syncable], route: Route, label: str) -> list[Part]:
     try:
-        return [node.local_part() for node in nodes]
+        return [node.opening_part(route) if isinstance(node, Node) else node.local_part() for node in nodes]
     except Exception as error:  # an adapter could not read a metric of this rank: the others must hear of it
         report_failure(error, route, label=label)
         raise

@@ -65,7 +65,8 @@ def share_states(metrics: Iterable[Metric]) -> None:
 def _sharing_key(metric: Metric) -> tuple[Any, ...]:
     """Give what two metrics must have in common: the code, the declarations, the settings, and with whom they sync."""
     code = (raw_function(type(metric).update), type(metric).merge_states)
-    policy = (metric.sync_on_compute, metric.dist_sync_on_step, metric.sync_timeout, metric._store.device)
+    when = (metric.sync_on_compute, metric.dist_sync_on_step, metric.sync_every)
+    policy = (*when, metric.sync_timeout, metric._store.device)
     return (metric.compute_group, code, spec_key(metric._specs.values()), _hashable(metric._group), policy)
 
 

@@ -38,6 +38,8 @@ class ClasswiseWrapper(Metric):
             sync_on_compute=metric.sync_on_compute,
             process_group=metric._group,
             sync_timeout=metric.sync_timeout,
+            sync_every=metric.sync_every,
+            compute_on=metric.compute_on,
         )
         self.metric = metric
         self.higher_is_better = metric.higher_is_better
