@@ -1,0 +1,125 @@
+"""The command line: measure, or show again what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.cases import Scale
+from bench.crew import crews
+from bench.facts import facts
+from bench.picture import draw
+from bench.readme import write_readme
+from bench.report import print_table, progress_line
+from bench.rows import ROWS, row_of
+from bench.verdict import Result, outcome
+
+__all__ = ["main"]
+
+#: At most so many rounds a case, and the seconds after which no further round begins.
+_SCALES = {"quick": (4, 0.3), "default": (60, 2.5), "full": (200, 10.0)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, or do what a subcommand says; give the exit status."""
+    options = _parser().parse_args(arguments)
+    if options.command is None:
+        return _measure(options)
+    stored = json.loads(options.json.read_text(encoding="utf-8"))
+    if options.command == "table":
+        write_readme(options.readme, stored["results"], stored["facts"])
+    elif options.command == "picture":
+        draw(options.picture, stored["results"], stored["facts"])
+    else:
+        print_table(_console(), stored["results"], stored["facts"])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure syncmetrics beside its peers.")
+    size = parser.add_mutually_exclusive_group()
+    for name, text in (("quick", "tiny, to see that it works"), ("full", "large sizes too; takes long")):
+        size.add_argument(f"--{name}", dest="size", action="store_const", const=name, help=text)
+    parser.set_defaults(size="default", command=None)
+    rows = ", ".join(row.id for row in ROWS)
+    parser.add_argument("--rows", type=_names, help=f"ids, separated by commas: {rows}")
+    parser.add_argument("--worlds", type=_numbers, help="only these world sizes, separated by commas; 1 for no ranks")
+    parser.add_argument("--json", type=Path, default=Path("runs/bench/results.json"), help="where results go")
+    parser.add_argument("--picture", type=Path, default=Path("runs/bench/results.png"), help="where the picture goes")
+    commands = parser.add_subparsers(dest="command", title="show again what was measured")
+    for name, text in (("table", "put the table into a README"), ("picture", "draw"), ("show", "print the table")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--json", type=Path, required=True)
+        if name != "show":
+            file = "readme" if name == "table" else "picture"
+            command.add_argument(f"--{file}", type=Path, required=True)
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in {row.id for row in ROWS}]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"must be among {[row.id for row in ROWS]}, but is {unknown} instead")
+    return names
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be numbers, but is {text!r} instead") from error
+
+
+def _console() -> Console:
+    """Give a console; one that is no terminal, and so tells no width, gets lines that hold the table."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=200)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    rounds, budget = _SCALES[options.size]
+    scale = Scale(options.size, rounds, budget, options.worlds)
+    rows = [row for row in ROWS if options.rows is None or row.id in options.rows]
+    cases = [case for row in rows for case in row.cases(scale)]
+    if not cases:
+        raise SystemExit(f"bench: no row has a case for the world sizes {options.worlds}.")
+    console, found = _console(), dict[str, Result]()
+    machine: dict[str, Any] = {**facts(), "size": scale.size}
+    start = time.monotonic()
+    with crews(scale) as held:
+        for case in sorted(cases, key=lambda case: case.world):  # processes are made once a world size
+            row = row_of(case.row)
+            skipped = row.skip()
+            result = outcome(case, row.title, None if skipped else held.measure(row, case), skipped)
+            found[case.name] = result
+            console.print(progress_line(result), markup=False, highlight=False, soft_wrap=True)
+            results = [found[case.name] for case in cases if case.name in found]
+            _write(options.json, {"facts": machine, "results": results})  # what is there stays, whatever comes
+    results = [found[case.name] for case in cases]
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
+    draw(options.picture, results, machine)
+    print_table(console, results, machine)
+    console.print(f"{time.monotonic() - start:.0f} s; {options.json} and {options.picture}", soft_wrap=True)
+    return int(any(c["role"] == "ours" and c["failed"] for result in results for c in result["contenders"].values()))
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_stored(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _stored(value: Any) -> Any:
+    """Leave out the samples, of which the spread is enough, and the digits that mean nothing."""
+    if isinstance(value, dict):
+        return {key: _stored(item) for key, item in value.items() if key != "samples"}
+    if isinstance(value, (list, tuple)):
+        return [_stored(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value

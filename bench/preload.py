@@ -1,0 +1,12 @@
+"""What every rank imports, once, in the server that ranks are forked from."""
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import torch
+    import torch.distributed
+
+    import bench.rows  # noqa: F401  # and with it the peers
+
+torch.set_num_threads(1)
