@@ -4,17 +4,22 @@ from syncmetrics.metrics.aggregation import CatMetric, MaxMetric, MeanMetric, Mi
 from syncmetrics.metrics.classification import (
     BinaryAccuracy,
     BinaryAUROC,
+    BinaryAveragePrecision,
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassPrecision,
     MulticlassRecall,
 )
+from syncmetrics.metrics.quantile import Quantile
 from syncmetrics.metrics.regression import MeanAbsoluteError, MeanSquaredError
+from syncmetrics.metrics.retrieval import RetrievalMAP, RetrievalMRR
+from syncmetrics.metrics.spearman import SpearmanCorrCoef
 
 __all__ = [
     "BinaryAUROC",
     "BinaryAccuracy",
+    "BinaryAveragePrecision",
     "CatMetric",
     "MaxMetric",
     "MeanAbsoluteError",
@@ -26,5 +31,9 @@ __all__ = [
     "MulticlassF1Score",
     "MulticlassPrecision",
     "MulticlassRecall",
+    "Quantile",
+    "RetrievalMAP",
+    "RetrievalMRR",
+    "SpearmanCorrCoef",
     "SumMetric",
 ]
