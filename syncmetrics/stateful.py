@@ -84,12 +84,12 @@ class StatefulModule(nn.Module):
             return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _PLAIN:
-            self.__dict__[name] = value
-            return
         specs = self.__dict__.get("_specs")
         if specs is None or name not in specs:
-            super().__setattr__(name, value)
+            if name in _PLAIN:
+                self.__dict__[name] = value
+            else:
+                super().__setattr__(name, value)
             return
         if isinstance(value, Tensor):
             if value.requires_grad or value.is_inference():
