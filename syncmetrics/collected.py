@@ -83,7 +83,7 @@ class WholeCollection:
             values |= compute_on_one(self._nodes(names), route, self._label, partial(_computed, self, names))
             for name in names:
                 metric = self[name]
-                metric._cache = (*metric._cache_keys(metric._nodes()), values[name])
+                metric._cache = (*metric._cache_keys(), values[name])
                 remember(values[name], metric, "compute", is_global=True)
         alone = [name for name in self._members if not self[name].sync_on_compute]
         with copied(self._nodes(alone)):
@@ -137,7 +137,7 @@ class WholeCollection:
             stack.enter_context(self._synced(together))
             if alone:
                 stack.enter_context(copied(self._nodes(alone)))
-            idle = [name for name in self._members if all(n.store.update_count == 0 for n in self._nodes([name]))]
+            idle = [name for name in self._members if self[name]._is_idle()]
             if idle:
                 warnings.warn(
                     f"{idle} of `{self._label}` compute before any update on any rank.", UserWarning, stacklevel=5

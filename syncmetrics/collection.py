@@ -304,6 +304,14 @@ class MetricCollection(WholeCollection, nn.Module):
             known = self._known_groups = groups_of((name, self[name]) for name in self._members)
         return known
 
+    def _holders(self) -> Iterator[str]:
+        """Give the names of metrics that together hold all states, the same ones whatever the order of the metrics."""
+        for group in self._groups():
+            if any(core._modules for core in group.cores):
+                yield from group.names
+            else:
+                yield min(group.names)
+
     def _own_groups(self) -> list[Group]:
         """Give the groups, taken apart from metrics outside that share with them: those are not to change."""
         groups = self._groups()

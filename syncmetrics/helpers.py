@@ -192,8 +192,8 @@ def _values(metrics: Any) -> Any:
 def _walk(path: str, metrics: Any) -> Iterator[tuple[str, Any]]:
     """Find the metrics in lists, dicts and collections, under names that are the same on every rank."""
     if isinstance(metrics, MetricCollection):
-        for key, metric in metrics.items():
-            yield f"{path}[{key!r}]", metric
+        for name in metrics._holders():
+            yield f"{path}[{metrics._affixed(name)!r}]", metrics[name]
     elif isinstance(metrics, Metric) or adapter_of(metrics) is not None:
         yield path, metrics
     elif isinstance(metrics, Mapping):

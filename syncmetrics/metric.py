@@ -350,38 +350,47 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
 
     def _compute(self, function: Callable[[Any], Any]) -> Any:
         """Run the user's `compute` on the states of all ranks, or give the value that is still good."""
-        if self._store.mode is Mode.STEP:
+        mode = self._store.mode
+        if mode is Mode.STEP:
             return self._call_compute(function)
-        nodes = self._nodes()
-        if self._cache is not None and self._is_cached(nodes):
-            if self.sync_on_compute and self._store.mode is Mode.LOCAL:
+        if self._cache is not None and self._is_cached():
+            if self.sync_on_compute and mode is Mode.LOCAL:
                 note(resolve_transport(self._group), f"a cached value of `{self._label}`, without a sync")
             return self._cache[2]
-        if self.compute_on is not None and self.sync_on_compute and self._store.mode is Mode.LOCAL:
+        if self.compute_on is not None and self.sync_on_compute and mode is Mode.LOCAL:
             route = replace(self._route(), dst=self.compute_on)
             value = compute_on_one(self._local_nodes(), route, self._label, lambda: self._call_compute(function))
-        elif self._store.mode is Mode.LOCAL or self._modules:
-            with self._shown(nodes):
+        elif mode is Mode.LOCAL or self._modules:
+            with self._shown(self._nodes()):
                 value = self._call_compute(function)
         else:
             value = self._call_compute(function)
-        self._cache = (*self._cache_keys(nodes), value)  # now, for `compute` may have changed what it saw
+        self._cache = (*self._cache_keys(), value)  # now, for `compute` may have changed what it saw
         remember(value, self, "compute", is_global=self._cache[0][0])
         return value
 
-    def _cache_keys(self, nodes: list[Node]) -> tuple[Any, Any]:
+    def _cache_keys(self) -> tuple[Any, Any]:
         """Say what a value was computed from: from which local states, of this process or of all; and as shown when."""
-        mode = self._store.mode
+        store = self._store
+        mode = store.mode
         is_global = self.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
-        local = (is_global, *(node.store.version for node in nodes))
-        return local, (mode, *(node.store.shown for node in nodes))
+        if not self._modules:
+            return (is_global, store.version), (mode, store.shown)
+        nodes = self._nodes()
+        return (is_global, *(node.store.version for node in nodes)), (mode, *(node.store.shown for node in nodes))
 
-    def _is_cached(self, nodes: list[Node] | None = None) -> bool:
+    def _is_cached(self) -> bool:
         """Say whether the value is still good: of what is shown, if something is, and else of the local states."""
         if self._cache is None or not self.compute_with_cache:
             return False
-        local, shown = self._cache_keys(self._nodes() if nodes is None else nodes)
+        local, shown = self._cache_keys()
         return bool(self._cache[0] == local if self._store.mode is Mode.LOCAL else self._cache[1] == shown)
+
+    def _is_idle(self) -> bool:
+        """Whether nothing was added to what is shown."""
+        if not self._modules:
+            return self._store.update_count == 0
+        return all(node.store.update_count == 0 for node in self._nodes())
 
     @contextmanager
     def _shown(self, nodes: list[Node]) -> Iterator[None]:
@@ -391,7 +400,7 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
             yield
             return
         with synced(local, self._route(), self._label) if self.sync_on_compute else copied(local):
-            if all(node.store.update_count == 0 for node in nodes):
+            if self._is_idle():
                 warnings.warn(f"`{self._label}` computes before any update on any rank.", UserWarning, stacklevel=5)
             yield
 

@@ -18,7 +18,7 @@ from syncmetrics.states import State, States, StateSpec, Store, declare_state, f
 __all__ = ["StatefulModule"]
 
 #: Attributes that are set in every step and are no module and no parameter, which nn.Module looks for at some length.
-_PLAIN = frozenset({"_cache", "_forward_cache", "_own_store"})
+_PLAIN = frozenset({"_cache", "_forward_cache", "_own_store", "_steps"})
 
 _Self = TypeVar("_Self", bound="StatefulModule")
 

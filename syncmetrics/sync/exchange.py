@@ -84,12 +84,16 @@ def pack(
             if single:
                 torch._foreach_copy_(
                     list(layout.places),
-                    [sources[i][0].view(p.shape) for i, p in zip(single, layout.places, strict=True)],
+                    [_shaped(sources[i][0], place) for i, place in zip(single, layout.places, strict=True)],
                 )
         else:
             for index, place in zip(layout.states, layout.places, strict=True):
                 write_rows(sources[index], place)
     return Packet(data, body)
+
+
+def _shaped(source: Tensor, place: Tensor) -> Tensor:
+    return source if source.shape == place.shape else source.view(place.shape)
 
 
 def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arrived:

@@ -70,7 +70,7 @@ class _MulticlassStatScores(MulticlassCounts):
 
         Computed in float64 and rounded once to `torch.get_default_dtype()`.
         """
-        scores: Scores = self._store.derive("scores", scores_of, self._rows())
+        scores: Scores = self._store.derive("scores", self._scores)
         if self.average == "micro":
             value = scores.micro[self._row]
         elif self.average == "macro":
@@ -80,6 +80,9 @@ class _MulticlassStatScores(MulticlassCounts):
         else:
             value = scores.per_class[self._row]
         return value.clone()  # the others that share the counts have theirs
+
+    def _scores(self) -> Scores:
+        return scores_of(self._rows())
 
 
 class MulticlassAccuracy(_MulticlassStatScores):

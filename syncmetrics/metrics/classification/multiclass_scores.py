@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -42,15 +43,23 @@ def scores_of(rows: Tensor) -> Scores:
     """
     classes = rows.shape[1]
     # The totals stand behind the classes, so that a micro average is one more class.
-    tp, fp, fn = torch.cat((rows, rows.sum(1, keepdim=True)), 1).unbind()
-    targets, predicted = tp + fn, tp + fp
-    both = targets + predicted
-    scores = safe_divide(torch.stack((tp, tp, tp + tp)), torch.stack((targets, predicted, both)))
-    found = torch.stack((both > 0, targets > 0)).to(targets.dtype)
-    weights = torch.cat((found, targets.unsqueeze(0)))[:, :classes].to(scores.dtype)
+    counts = torch.cat((rows, rows.sum(1, keepdim=True)), 1)
+    mixed = (_mix(rows.device) * counts).sum(1)
+    denominators = mixed[3:]
+    scores = safe_divide(mixed[:3], denominators)
+    table = scores[:, :classes]
+    targets = denominators[:1, :classes]
+    weights = torch.cat((denominators[:, :classes] > 0, targets)).to(scores.dtype)
     # If nothing is weighed the weighted sum is 0, and may be divided by anything.
-    averages = weights.mv(scores[0, :classes]), weights.mv(scores[1, :classes]), weights.mv(scores[2, :classes])
-    means = rounded(torch.stack(averages, 1) / weights.sum(1, keepdim=True).clamp_(min=1))
+    means = rounded(weights.mm(table.t()) / weights.sum(1, keepdim=True).clamp_(min=1))
+    of_targets, _, of_all, weighted = (mean.unbind() for mean in means.unbind())
     table = rounded(scores)
-    macro, macro_of_targets, weighted = (mean.unbind() for mean in means.unbind())
-    return Scores(table[:, :classes].unbind(), table[:, classes].unbind(), macro, macro_of_targets, weighted)
+    return Scores(table[:, :classes].unbind(), table[:, classes].unbind(), of_all, of_targets, weighted)
+
+
+@functools.lru_cache(maxsize=16)
+def _mix(device: torch.device) -> Tensor:
+    """Give how numerators and denominators are made of the counts (tp, fp, fn), of shape `(6, 3, 1)`."""
+    numerators = [[1, 0, 0], [1, 0, 0], [2, 0, 0]]
+    denominators = [[1, 0, 1], [1, 1, 0], [2, 1, 1]]
+    return torch.tensor(numerators + denominators, device=device).unsqueeze(2)
