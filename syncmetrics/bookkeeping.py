@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from syncmetrics.rows import RowMark, back_to
-from syncmetrics.states import Mode, State, States, Store
+from syncmetrics.states import Mode, State, States, Store, check_value
 
-__all__ = ["keep_books", "raw_function", "without_grad", "wrap_compute", "wrap_update"]
+__all__ = ["check_lists", "keep_books", "raw_function", "without_grad", "wrap_compute", "wrap_update"]
 
 
 _inference_mode = torch.is_inference_mode_enabled
@@ -25,7 +26,7 @@ Lengths = Sequence[tuple[str, State, RowMark | int]]
 def keep_books(
     store: Store,
     lengths: Lengths,
-    check: Callable[[Store, Lengths], None] | None,
+    check: Callable[[Any, Store, Lengths], None] | None,
     function: Callable[..., None],
     metric: Any,
     args: tuple[Any, ...],
@@ -55,11 +56,27 @@ def keep_books(
             finally:
                 _set_grad_mode(True)
         if check is not None:
-            check(store, lengths)
+            check(metric, store, lengths)
     except BaseException:
         roll_back(store, states, lengths)
         raise
     store.update_count += 1
+
+
+def check_lists(metric: Any, store: Store, before: Lengths) -> None:
+    """Check what an `update` put into the lists, and take the graphs off."""
+    for name, old, length in before:
+        value = store.states[name]
+        if not isinstance(value, list) or (not isinstance(length, int) and value is old):  # it checks by itself
+            continue
+        start = length if isinstance(length, int) and value is old and len(value) >= length else 0
+        try:
+            check_value(value, start)
+        except TypeError as error:
+            raise TypeError(f"`{metric._label}`: state `{name}` {error}") from None
+        for index in range(start, len(value)):
+            if isinstance(value[index], Tensor) and value[index].requires_grad:
+                value[index] = value[index].detach()
 
 
 def roll_back(store: Store, states: States, lengths: Lengths) -> None:

@@ -35,5 +35,7 @@ class SteppingMetric:
 
         A call that raises counts too, so that ranks that take every step of a loop count alike.
         """
+        if self.sync_every is None:
+            return self.dist_sync_on_step
         self._steps += 1
         return self.dist_sync_on_step and is_due(self._steps, self.sync_every)

@@ -51,6 +51,15 @@ class WholeCollection:
         """Ask for the states of all ranks as of now, and go on. As `compute_async`, and as collective."""
         return PendingStates(_take(self, list(self._members)), self._label)
 
+    def persistent(self: Any, mode: bool = True) -> None:
+        """Say for all states whether they go into `state_dict`."""
+        for metric in self.values():
+            metric._core.persistent(mode)
+
+    def extra_repr(self: Any) -> str:
+        """Give what stands in the parentheses of `repr`."""
+        return ", ".join(f"{k}={v!r}" for k, v in (("prefix", self.prefix), ("postfix", self.postfix)) if v)
+
     def _computing_rank(self: Any) -> int | None:
         """Give the rank that computes: what the collection says, or else what all its metrics say.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from syncmetrics.adapted import AdaptedMetric
@@ -21,7 +22,6 @@ from syncmetrics.returned import remember
 from syncmetrics.session import Node, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.sharing import Group, groups_of, share_states, take_apart
 from syncmetrics.states import Mode
-from syncmetrics.sync import Route
 from syncmetrics.transport import Transport
 
 __all__ = ["MetricCollection"]
@@ -156,10 +156,11 @@ class MetricCollection(WholeCollection, nn.Module):
         self._check_keywords(kwargs)
         self._refuse_updates()
         groups = self._own_groups()
-        guests = [name for name in self._members if isinstance(self[name], AdaptedMetric)]
-        values = {name: self[name].forward(*args, **self._chosen(name, kwargs)) for name in guests}
-        own = [group for group in groups if group.names[0] not in guests]
-        values |= self._step(own, args, kwargs, due)
+        guests = [
+            group for group in groups if isinstance(self[group.names[0]], AdaptedMetric)
+        ]  # they share with nobody
+        values = {g.names[0]: self[g.names[0]].forward(*args, **self._chosen(g.names[0], kwargs)) for g in guests}
+        values |= self._step([group for group in groups if group not in guests], args, kwargs, due)
         in_order = {name: values[name] for name in self._members}
         return flatten(self._members, in_order, self.prefix or "", self.postfix or "")
 
@@ -168,9 +169,10 @@ class MetricCollection(WholeCollection, nn.Module):
     ) -> dict[str, Any]:
         """Run one batch through groups of metrics: update fresh states, sync what is due, give the values, merge."""
         names = [name for group in groups for name in group.names]
-        once = {name: merges for group in groups for merges in [self._merges(group)] for name in group.names}
+        merges = [self._merges(group) for group in groups]
+        once = {name: alone for group, alone in zip(groups, merges, strict=True) for name in group.names}
         with ExitStack() as stack:
-            twice = unique_nodes([n for name, merges in once.items() if not merges for n in self._nodes([name])])
+            twice = self._nodes([name for name in names if not once[name]])
             stores = {id(node.store) for node in twice}
             sync_step = stack.enter_context(stepping([n for n in self._nodes(names) if id(n.store) not in stores]))
             stack.enter_context(stepping(twice, merge=False))
@@ -178,11 +180,10 @@ class MetricCollection(WholeCollection, nn.Module):
                 self._update_group(group, args, kwargs)
             for members in self._by_route(due):
                 sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
-            values = {}
-            for name in names:
-                metric = self[name]
-                value = values[name] = metric._forward_cache = metric.compute()
-                remember(value, metric, "forward", is_global=name in due)
+            with torch.inference_mode(False), torch.no_grad():
+                values = {name: self[name]._compute_step() for name in names}
+            for name, value in values.items():
+                remember(value, self[name], "forward", is_global=name in due)
         for group in groups:
             if not once[group.names[0]]:
                 self._update_group(group, args, kwargs)
@@ -245,15 +246,6 @@ class MetricCollection(WholeCollection, nn.Module):
         if postfix is not None:
             twin.postfix = check_affix("postfix", postfix)
         return twin
-
-    def persistent(self, mode: bool = True) -> None:
-        """Say for all states whether they go into `state_dict`."""
-        for metric in self.values():
-            metric._core.persistent(mode)
-
-    def extra_repr(self) -> str:
-        """Give what stands in the parentheses of `repr`."""
-        return ", ".join(f"{k}={v!r}" for k, v in (("prefix", self.prefix), ("postfix", self.postfix)) if v)
 
     # -- construction
 
@@ -324,26 +316,30 @@ class MetricCollection(WholeCollection, nn.Module):
         seen: set[int] = set()
         nodes: list[Node] = []
         for name in self._members if names is None else names:
-            core = self[name]._core
+            metric = self[name]
+            core = metric._core
             if id(core._own_store) not in seen or core._modules:  # one that shares all it has brings no more
                 seen.add(id(core._own_store))
-                nodes += self[name]._nodes(name)
+                nodes += metric._nodes(name)
         return unique_nodes(nodes)
 
     def _by_route(self, names: Sequence[str]) -> list[list[str]]:
         """Group metrics by whom they sync with: one sync each, in an order that is the same on every rank."""
-        routes: list[tuple[Transport, float | None, list[str]]] = []
-        found: dict[tuple[int, float | None], Route] = {}
+        alike: dict[tuple[int, float | None], list[str]] = {}
         for name in names:
             metric = self[name]
-            key = id(metric._group), metric.sync_timeout
-            route = found.get(key) or found.setdefault(key, metric._route())
+            alike.setdefault((id(metric._group), metric.sync_timeout), []).append(name)
+        if len(alike) <= 1:
+            return [sorted(names)] if names else []
+        routes: list[tuple[Transport, float | None, list[str]]] = []
+        for together in alike.values():
+            route = self[together[0]]._route()
             for transport, timeout, members in routes:
                 if transport is route.transport and timeout == route.timeout:
-                    members.append(name)
+                    members.extend(together)
                     break
             else:
-                routes.append((route.transport, route.timeout, [name]))
+                routes.append((route.transport, route.timeout, together))
         return sorted((sorted(members) for _, _, members in routes))
 
     def _update_group(self, group: Group, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

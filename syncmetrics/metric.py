@@ -5,29 +5,26 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from syncmetrics.bookkeeping import keep_books, raw_function, without_grad, wrap_compute, wrap_update
+from syncmetrics.bookkeeping import check_lists, keep_books, raw_function, without_grad, wrap_compute, wrap_update
 from syncmetrics.cadence import SteppingMetric, check_period
 from syncmetrics.delegate import check_rank, compute_on_one
 from syncmetrics.errors import StateError
 from syncmetrics.guest import GuestMixin, meet_hosts, refuse_options
 from syncmetrics.pending import AsyncMetric
 from syncmetrics.returned import remember
-from syncmetrics.rows import RowMark, mark_of
+from syncmetrics.rows import mark_of
 from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
     Mode,
-    State,
     States,
-    Store,
-    check_value,
     merge_over_time,
     own_copy,
 )
@@ -323,7 +320,7 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
             function(self, *args, **kwargs)  # the metric inside keeps the books
         elif self._list_names:
             lengths = [(name, store.states[name], mark_of(store.states[name])) for name in self._list_names]
-            keep_books(store, lengths, self._check_lists, function, self, args, kwargs)
+            keep_books(store, lengths, check_lists, function, self, args, kwargs)
         else:
             keep_books(store, (), None, function, self, args, kwargs)
 
@@ -334,39 +331,35 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
             self._adopt_device(args, kwargs)
         self._update(raw_function(type(self).update), args, kwargs)
 
-    def _check_lists(self, store: Store, before: Sequence[tuple[str, State, RowMark | int]]) -> None:
-        for name, old, length in before:
-            value = store.states[name]
-            if not isinstance(value, list) or (not isinstance(length, int) and value is old):  # it checks by itself
-                continue
-            start = length if isinstance(length, int) and value is old and len(value) >= length else 0
-            try:
-                check_value(value, start)
-            except TypeError as error:
-                raise TypeError(f"`{self._label}`: state `{name}` {error}") from None
-            for index in range(start, len(value)):
-                if isinstance(value[index], Tensor) and value[index].requires_grad:
-                    value[index] = value[index].detach()
-
     def _compute(self, function: Callable[[Any], Any]) -> Any:
         """Run the user's `compute` on the states of all ranks, or give the value that is still good."""
         mode = self._store.mode
         if mode is Mode.STEP:
-            return self._call_compute(function)
+            return without_grad(function, self, (), {})
         if self._cache is not None and self._is_cached():
             if self.sync_on_compute and mode is Mode.LOCAL:
                 note(resolve_transport(self._group), f"a cached value of `{self._label}`, without a sync")
             return self._cache[2]
         if self.compute_on is not None and self.sync_on_compute and mode is Mode.LOCAL:
             route = replace(self._route(), dst=self.compute_on)
-            value = compute_on_one(self._local_nodes(), route, self._label, lambda: self._call_compute(function))
+            value = compute_on_one(
+                self._local_nodes(), route, self._label, lambda: without_grad(function, self, (), {})
+            )
         elif mode is Mode.LOCAL or self._modules:
             with self._shown(self._nodes()):
-                value = self._call_compute(function)
+                value = without_grad(function, self, (), {})
         else:
-            value = self._call_compute(function)
+            value = without_grad(function, self, (), {})
         self._cache = (*self._cache_keys(), value)  # now, for `compute` may have changed what it saw
         remember(value, self, "compute", is_global=self._cache[0][0])
+        return value
+
+    def _compute_step(self) -> Any:
+        """Give the value of what one batch brought, for a caller that has turned gradients off already."""
+        compute = type(self).compute
+        function = raw_function(compute)
+        value = self.compute() if function is compute or self._modules else function(self)
+        self._forward_cache = value
         return value
 
     def _cache_keys(self) -> tuple[Any, Any]:
@@ -403,6 +396,3 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
             if self._is_idle():
                 warnings.warn(f"`{self._label}` computes before any update on any rank.", UserWarning, stacklevel=5)
             yield
-
-    def _call_compute(self, function: Callable[[Any], Any]) -> Any:
-        return without_grad(function, self, (), {})

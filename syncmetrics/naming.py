@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from syncmetrics.metric import Metric
 
@@ -66,10 +68,11 @@ def flatten(members: Mapping[str, Member], values: Mapping[str, Any], prefix: st
     flat: dict[str, Any] = {}
     for base, value in values.items():
         member = members[base]
-        pairs = {member.name: value}
-        if isinstance(value, Mapping):
-            pairs = {member.affixed(str(key)): item for key, item in value.items()}
-        for name, item in pairs.items():
+        if isinstance(value, Tensor) or not isinstance(value, Mapping):
+            pairs: Iterable[tuple[str, Any]] = ((member.name, value),)
+        else:
+            pairs = [(member.affixed(str(key)), item) for key, item in value.items()]
+        for name, item in pairs:
             full = f"{prefix}{name}{postfix}"
             if full in flat:
                 raise ValueError(

@@ -13,7 +13,7 @@ from syncmetrics.states import Mode, Store, spec_key
 __all__ = ["Group", "groups_of", "share_states", "take_apart"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Metrics of one collection that share one store.
 

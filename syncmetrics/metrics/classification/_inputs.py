@@ -112,7 +112,11 @@ def check_labels(metric: str, argument: str, labels: Tensor, num_classes: int) -
     """
     if labels.numel() == 0:
         return
-    low, high = torch.stack(torch.aminmax(labels)).tolist()
+    bounds = torch.aminmax(labels)
+    if labels.device.type == "cpu":
+        low, high = int(bounds.min), int(bounds.max)
+    else:
+        low, high = torch.stack(bounds).tolist()  # one wait for the device, not two
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"{metric}: labels in `{argument}` must be in 0..{num_classes - 1}, but range from {low} to {high} "

@@ -115,16 +115,24 @@ class MulticlassCounts(Metric):
             self.counts = self.counts + counts
 
     def _count_usual(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Count scores of shape (N, C). Bounding the targets by one on either side shows a wrong one in the counts."""
-        classes = self.num_classes
-        keys = preds.argmax(1).add_(target.clamp(-1, classes), alpha=classes)
+        """Count scores of shape (N, C) or labels of shape (N,).
+
+        Bounding the targets by one on either side shows a wrong one in the counts.
+        """
+        name, classes = type(self).__name__, self.num_classes
+        bounded = target.clamp(-1, classes)
+        if preds.dim() == 2:
+            keys = preds.argmax(1).add_(bounded, alpha=classes)
+        else:
+            check_labels(name, "preds", preds, classes)
+            keys = torch.add(preds, bounded, alpha=classes)
         try:
             counts = torch.bincount(keys, minlength=classes * classes)
         except RuntimeError:
-            check_labels(type(self).__name__, "target", target, classes)
+            check_labels(name, "target", target, classes)
             raise
         if counts.shape[0] != classes * classes:
-            check_labels(type(self).__name__, "target", target, classes)
+            check_labels(name, "target", target, classes)
         return counts.view(classes, classes)
 
     def _count(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -159,14 +167,11 @@ def _rows_of(matrix: Tensor) -> Tensor:
 
 
 def _is_usual(preds: Any, target: Any, num_classes: int) -> bool:
-    """Whether these are scores of shape (N, C) and int64 labels of shape (N,), N > 0."""
-    return (
-        isinstance(preds, Tensor)
-        and isinstance(target, Tensor)
-        and target.dtype is torch.int64
-        and preds.is_floating_point()
-        and preds.dim() == 2
-        and target.dim() == 1
-        and preds.shape[0] == target.shape[0] > 0
-        and preds.shape[1] == num_classes
-    )
+    """Whether these are int64 labels of shape (N,), and scores of shape (N, C) or labels too, N > 0."""
+    if not (isinstance(preds, Tensor) and isinstance(target, Tensor)):
+        return False
+    if target.dtype is not torch.int64 or target.dim() != 1 or preds.shape[:1] != target.shape or not len(target):
+        return False
+    if preds.dim() == 1:
+        return preds.dtype is torch.int64
+    return preds.dim() == 2 and preds.shape[1] == num_classes and preds.is_floating_point()

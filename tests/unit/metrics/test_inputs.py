@@ -50,6 +50,9 @@ def counted(metric):
         (Y + 1, Y, ValueError, r"labels in `preds` must be in 0..2, but range from 1 to 3"),
         (Y - 1, Y, ValueError, r"labels in `preds` must be in 0..2, but range from -1 to 1"),
         (Y, torch.full((3,), 2**62), ValueError, r"labels in `target` must be in 0..2"),
+        (torch.eye(3), Y + 1, ValueError, r"labels in `target` must be in 0..2, but range from 1 to 3"),
+        (torch.eye(3), Y - 1, ValueError, r"labels in `target` must be in 0..2, but range from -1 to 1"),
+        (torch.eye(3), torch.full((3,), 2**62), ValueError, r"labels in `target` must be in 0..2"),
     ],
 )
 def test_multiclass_refuses(metric_class, preds, target, error, text):
@@ -86,7 +89,9 @@ def test_the_error_without_checks_says_how_to_see_more(metric_class):
     with pytest.raises(
         ValueError, match=f"^{metric_class.__name__}: a label must be smaller than the number of classes"
     ):
-        metric_class(3, validate_args=False).update(Y, Y + 1)
+        metric_class(3, ignore_index=0, validate_args=False).update(Y, Y + 1)
+    with pytest.raises(ValueError, match=r"labels in `target` must be in 0\.\.2, but range from 1 to 3"):
+        metric_class(3, validate_args=False).update(Y, Y + 1)  # where it costs nothing, the whole text is given
 
 
 @pytest.mark.parametrize("metric_class", MULTICLASS)
