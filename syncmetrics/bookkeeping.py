@@ -47,7 +47,7 @@ def keep_books(
     states = dict(store.states)
     try:
         # As `without_grad`, written out: this is the one place where a call more would be felt.
-        if _inference_mode() or not _grad_mode():
+        if not _grad_mode():  # so it is in inference mode too
             without_grad(function, metric, args, kwargs)
         else:
             _set_grad_mode(False)
@@ -116,7 +116,7 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
         if store.mode is not _LOCAL or store.sharers > 1 or store.update_count == 0:
             self._prepare_update("update", args, kwargs)
             store = self._own_store
-        if self._list_names or self._core is not self:
+        if self._list_names or self._delegates:
             self._update(function, args, kwargs)
         else:
             keep_books(store, (), None, function, self, args, kwargs)

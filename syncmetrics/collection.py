@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from syncmetrics.adapted import AdaptedMetric
 from syncmetrics.adapters import adapter_of
+from syncmetrics.bookkeeping import without_grad
 from syncmetrics.cadence import check_period
 from syncmetrics.collected import WholeCollection
 from syncmetrics.delegate import check_rank
@@ -175,13 +175,15 @@ class MetricCollection(WholeCollection, nn.Module):
             twice = self._nodes([name for name in names if not once[name]])
             stores = {id(node.store) for node in twice}
             sync_step = stack.enter_context(stepping([n for n in self._nodes(names) if id(n.store) not in stores]))
-            stack.enter_context(stepping(twice, merge=False))
+            if twice:
+                stack.enter_context(stepping(twice, merge=False))
             for group in groups:
                 self._update_group(group, args, kwargs)
             for members in self._by_route(due):
                 sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
-            with torch.inference_mode(False), torch.no_grad():
-                values = {name: self[name]._compute_step() for name in names}
+            values: dict[str, Any] = without_grad(
+                lambda _: {name: self[name]._compute_step() for name in names}, self, (), {}
+            )
             for name, value in values.items():
                 remember(value, self[name], "forward", is_global=name in due)
         for group in groups:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -78,6 +78,8 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
     full_state_update: bool | None = None
 
     _step_transport: Transport | None = None
+    #: Whether the states are those of another metric, which keeps the books: see `_core`.
+    _delegates: ClassVar[bool] = False
 
     def __init__(
         self,

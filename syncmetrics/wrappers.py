@@ -77,6 +77,8 @@ class ClasswiseWrapper(Metric):
         """Say for all states of the metric inside whether they go into `state_dict`."""
         self.metric.persistent(mode)
 
+    _delegates = True
+
     @property
     def _core(self) -> Metric:
         return self.metric._core

@@ -63,7 +63,7 @@ def share_by_key(peers: Peers, keys: Rows, columns: Sequence[Rows] = ()) -> Shar
     samples = keys.take(sample_places(len(keys), sum(peers.told.rows), peers.world_size))
     pooled = torch.cat([told.long() for told in peers.tell(samples)]).sort().values
     bounds = torch.tensor(choose_bounds(pooled, peers.world_size), dtype=samples.dtype, device=keys.device)
-    step = max(1, peers.route.max_chunk_bytes // (64 * peers.world_size))
+    step = max(1, peers.route.max_chunk_bytes // (256 * peers.world_size))
     rounds = -(-max(peers.told.rows) // step)
     mine = torch.zeros(rounds, peers.world_size, dtype=torch.int64)
     for index, start in enumerate(range(0, len(keys), step)):
