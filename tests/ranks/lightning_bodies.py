@@ -379,5 +379,31 @@ def pictures(directory: str) -> dict[str, Any]:
     return {name: len(events.Images(name)) for name in events.Tags()["images"]}
 
 
+class Loaders(Base):
+    """Two validation loaders, each with a metric of its own, logged under one name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy = torch.nn.ModuleList([MulticlassAccuracy(3), MulticlassAccuracy(3)])
+
+    def val_dataloader(self) -> Any:
+        return [loader(), loader()]
+
+    def validation_step(self, batch: Any, index: int, dataloader_idx: int) -> None:
+        metric = self.accuracy[dataloader_idx]
+        metric.update(self.net(batch[0]) * (1 - 2 * dataloader_idx), batch[1])
+        self.log("accuracy", metric)
+
+
+MODULES["loaders"] = Loaders
+
+
+class Forgotten(Base):
+    def validation_step(self, batch: Any, index: int) -> None:
+        metric = MulticlassAccuracy(3)  # a new one in every step
+        metric.update(self.net(batch[0]), batch[1])
+        self.log("accuracy", metric)
+
+
 def as_tensor(values: Any) -> Tensor:
     return torch.tensor(values)

@@ -111,7 +111,8 @@ def _log_views(
     if isinstance(metric, MetricCollection) and name is not None and not metric._members:
         return
     live = _is_for_epoch(module, options)
-    for full, view in _epoch(module).views(name, metric):
+    loader = getattr(getattr(module._trainer, "_results", None), "dataloader_idx", None)
+    for full, view in _epoch(module).views(name, metric, loader):
         view.source.is_live |= live
         original(module, full, view, **options)
 

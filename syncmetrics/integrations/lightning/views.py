@@ -106,21 +106,41 @@ class Epoch:
         self.picture = picture
         self._sources: dict[int, Source] = {}
         self._views: dict[tuple[int, str | None], list[tuple[str, ScalarView]]] = {}
+        self._logged: dict[tuple[str, int | None], Source] = {}
 
-    def views(self, name: str | None, metric: Metric | MetricCollection) -> list[tuple[str, ScalarView]]:
+    def views(
+        self, name: str | None, metric: Metric | MetricCollection, loader: int | None = None
+    ) -> list[tuple[str, ScalarView]]:
         """Give a view for each value of a metric, by the names under which they are logged.
 
         Args:
             name: What it is logged as; None for a collection that is logged by its own names.
             metric: What is logged.
+            loader: Which of several data loaders it belongs to.
+
+        Raises:
+            ValueError: Another metric is logged under one of these names.
         """
         key = id(metric), name
         if key not in self._views:
-            source = self._sources.get(id(metric))
-            if source is None or source.metric is not metric:
-                source = self._sources[id(metric)] = Source(name or type(metric).__name__, metric)
-            self._views[key] = [(full, ScalarView(self, source, inner, full)) for full, inner in _named(name, source)]
+            source = self._sources.get(id(metric)) or self._new_source(name or type(metric).__name__, metric)
+            names = list(_named(name, source))
+            for full, _ in names:
+                if self._logged.get((full, loader), source) is not source:
+                    raise ValueError(
+                        f"`{full}` is logged with another {type(metric).__name__} than before; keep one metric in the"
+                        " module, `self.metric = ...` in `__init__`, and log it in every step."
+                    )
+            self._sources[id(metric)] = source
+            self._logged.update({(full, loader): source for full, _ in names})
+            self._views[key] = [(full, ScalarView(self, source, inner, full)) for full, inner in names]
         return self._views[key]
+
+    def _new_source(self, name: str, metric: Metric | MetricCollection) -> Source:
+        """Name a metric for an exchange: it may be logged for one of several data loaders, each with its own metric."""
+        taken = {source.name for source in self._sources.values()}
+        alike = sum(other == name or other.startswith(f"{name} (") for other in taken)
+        return Source(f"{name} ({alike + 1})" if alike else name, metric)
 
     def bring(self, wanted: Source) -> None:
         """Compute what is wanted, and in the same sync all else that was logged and is not computed yet.
