@@ -27,7 +27,7 @@ from syncmetrics.metric import Metric
 from syncmetrics.reductions import ReduceFx, Reduction
 from syncmetrics.session import Syncable
 from syncmetrics.states import State, States, spec_of_value
-from syncmetrics.sync import Merged, Part
+from syncmetrics.sync import Merged, Part, Route
 from syncmetrics.transport import WORLD
 
 __all__ = ["Adapter", "AttributesAdapter", "ForeignNode", "adapter_of", "foreign_nodes", "register_adapter"]
@@ -210,6 +210,10 @@ class ForeignNode:
             for name, fx in adapter.reductions(metric).items()
         }
         return Part(self.path, specs, states, adapter.update_count(metric), _device_of(states), adapter.merge(metric))
+
+    def opening_part(self, route: Route) -> Part:
+        """Give what this process brings to a sync: foreign metrics always bring all they have."""
+        return self.local_part()
 
     def show(self, result: Merged) -> None:
         """Show the states of all ranks."""

@@ -21,8 +21,7 @@ from torch import Tensor
 from syncmetrics.errors import PacketError, PeerError, StateError, SyncError
 from syncmetrics.plain import decode_plain, encode_plain
 from syncmetrics.session import Node, Syncable, put_back
-from syncmetrics.sync import Merged, Route, sync_parts
-from syncmetrics.sync.engine import _REPORTED
+from syncmetrics.sync import Merged, Route, mark_reported, sync_parts
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle, read_bytes, write_bytes
 from syncmetrics.transport.patience import current_patience
@@ -139,7 +138,7 @@ class _Delivery:
                 finished.set()
                 beating.join()
         except BaseException as error:
-            setattr(error, _REPORTED, True)  # `share_errors` need not tell the others again
+            mark_reported(error)  # `share_errors` need not tell the others again
             if self._beat_error is None:
                 with suppress(SyncError):  # nobody is there to hear it; the error itself is what matters
                     self._tell(_FAILED, f"{type(error).__name__}: {error}".encode())

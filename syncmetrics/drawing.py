@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from syncmetrics.optional import load
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -31,16 +33,11 @@ def draw_value(value: Any, *, title: str = "", labels: Sequence[str] | None = No
         A `matplotlib.figure.Figure`, which belongs to no window.
 
     Raises:
-        ModuleNotFoundError: matplotlib is missing.
+        ImportError: matplotlib is missing.
         TypeError: The value is none of these.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "pictures take matplotlib: pip install 'syncmetrics[demo]'.", name=error.name
-        ) from error
-    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    matplotlib = load("matplotlib.figure", needed_by="a picture", install="matplotlib")
+    figure: Figure = matplotlib.Figure(figsize=(5.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
     if isinstance(value, (tuple, list)) and len(value) >= 2 and all(isinstance(item, Tensor) for item in value[:2]):
         _draw_curve(axes, *value[:2])

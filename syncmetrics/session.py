@@ -35,6 +35,10 @@ class Syncable(Protocol):
         """Give what this process brings to a sync."""
         ...
 
+    def opening_part(self, route: Route) -> Part:
+        """Give what this process brings to a sync whose result every rank shows at once."""
+        ...
+
     def show(self, result: Merged) -> None:
         """Show the states of all ranks."""
         ...
@@ -140,7 +144,7 @@ def show_synced(nodes: Sequence[Syncable], route: Route, label: str) -> None:
 
 def _parts(nodes: Sequence[Syncable], route: Route, label: str) -> list[Part]:
     try:
-        return [node.opening_part(route) if isinstance(node, Node) else node.local_part() for node in nodes]
+        return [node.opening_part(route) for node in nodes]
     except Exception as error:  # an adapter could not read a metric of this rank: the others must hear of it
         report_failure(error, route, label=label)
         raise

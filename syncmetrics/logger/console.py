@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from syncmetrics.logger.optional import load
 from syncmetrics.logger.records import Record
+from syncmetrics.optional import load
 
 __all__ = ["ConsoleSink"]
 

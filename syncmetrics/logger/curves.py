@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from syncmetrics.drawing import INK, draw_matrix
-from syncmetrics.logger.optional import load
 from syncmetrics.logger.records import Record
+from syncmetrics.optional import load
 
 __all__ = ["draw_history", "matrix_image", "panels_of"]
 

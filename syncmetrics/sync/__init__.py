@@ -19,7 +19,7 @@ The protocol of one sync, step by step:
 A world of one goes from 1 to 7.
 """
 
-from syncmetrics.sync.engine import report_failure, shadow_sync, sync_parts
+from syncmetrics.sync.engine import mark_reported, report_failure, shadow_sync, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.history import note
 from syncmetrics.sync.manifest import Part, Schema, schema_of
@@ -36,6 +36,7 @@ __all__ = [
     "SyncRecord",
     "Trace",
     "leave_pending",
+    "mark_reported",
     "note",
     "report_failure",
     "schema_of",

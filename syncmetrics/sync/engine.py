@@ -45,7 +45,7 @@ from syncmetrics.transport.base import settle
 
 _REPORTED = "_reported_by_syncmetrics"
 
-__all__ = ["report_failure", "shadow_sync", "sync_parts"]
+__all__ = ["mark_reported", "report_failure", "shadow_sync", "sync_parts"]
 
 
 @torch.no_grad()
@@ -140,9 +140,14 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
     """
     if route.transport.world_size == 1 or getattr(error, _REPORTED, False):
         return
-    setattr(error, _REPORTED, True)  # it may pass through several blocks that report: the others hear it once
+    mark_reported(error)  # it may pass through several blocks that report: the others hear it once
     route, sequence = _enter(route, label)
     _say(route, Manifest(Status.ERROR, sequence, 0, label, message=_message_of(error)))
+
+
+def mark_reported(error: BaseException) -> None:
+    """Remember that the other ranks have heard of an error, so that `report_failure` need not tell them again."""
+    setattr(error, _REPORTED, True)
 
 
 def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:

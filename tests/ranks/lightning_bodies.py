@@ -176,13 +176,8 @@ class Automatic(Base):
         self.log("val/loss", self.loss)
 
 
-class Steps(Base):
+class Steps(Automatic):
     """Values of steps and of epochs, of a collection and of single metrics."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.metrics = all_metrics()
-        self.loss = MeanMetric()
 
     def training_step(self, batch: Any, index: int) -> Any:
         scores = self.net(batch[0])
@@ -196,12 +191,7 @@ class Steps(Base):
         """Nothing is logged here."""
 
 
-class Manual(Base):
-    def __init__(self) -> None:
-        super().__init__()
-        self.metrics = all_metrics()
-        self.loss = MeanMetric()
-
+class Manual(Automatic):
     def validation_step(self, batch: Any, index: int) -> None:
         scores = self.net(batch[0])
         self.metrics.update(scores, batch[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,3 @@ def test_large_float_sums_cost_one_more_and_a_broadcast_of_each_rank() -> None:
 
 def test_the_page_shows_the_model() -> None:
     assert exchange_table() in PAGE
-
-
-def test_the_page_says_how_large_a_packet_is() -> None:
-    assert re.search(r"4 MiB", PAGE)
-    assert packet_size(1024) * 1024 == 4 << 20

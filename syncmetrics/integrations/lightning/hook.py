@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from syncmetrics.collection import MetricCollection
 from syncmetrics.guest import LIGHTNING
+from syncmetrics.integrations._replacements import Replacements
 from syncmetrics.integrations.lightning.pictures import show_picture
 from syncmetrics.integrations.lightning.views import Epoch, GlobalValue, ScalarView
 from syncmetrics.metric import Metric
@@ -23,8 +24,7 @@ from syncmetrics.returned import Origin, origin_of, stop_watching, watch
 
 __all__ = ["install", "uninstall"]
 
-#: What was replaced: class, name of the method, and what stood there.
-_replaced: list[tuple[type, str, Callable[..., None]]] = []
+_replaced = Replacements()
 
 #: What is logged together, by LightningModule and stage.
 _epochs: weakref.WeakKeyDictionary[nn.Module, dict[str, Epoch]] = weakref.WeakKeyDictionary()
@@ -43,24 +43,16 @@ def install() -> None:
             torchmetrics.Metric.register(view)  # all that Lightning asks for before it logs something that computes
     for name in LIGHTNING:
         cls = getattr(sys.modules.get(name), "LightningModule", None)
-        if cls is not None and not any(replaced is cls for replaced, _, _ in _replaced):
-            _replace(cls, "log", _log)
-            _replace(cls, "log_dict", _log_dict)
+        if cls is not None and cls not in _replaced:
+            _replaced.replace(cls, "log", _log(cls.log))
+            _replaced.replace(cls, "log_dict", _log_dict(cls.log_dict))
             watch()
 
 
 def uninstall() -> None:
     """Give Lightning its own methods back."""
-    while _replaced:
-        cls, name, original = _replaced.pop()
-        setattr(cls, name, original)
+    _replaced.undo()
     stop_watching()
-
-
-def _replace(cls: Any, name: str, around: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
-    original = cls.__dict__[name]
-    _replaced.append((cls, name, original))
-    setattr(cls, name, around(original))
 
 
 def _log(original: Callable[..., None]) -> Callable[..., None]:
@@ -92,13 +84,9 @@ def _log_dict(original: Callable[..., None]) -> Callable[..., None]:
             return
         bound = signature.bind(self, dictionary, *args, **kwargs).arguments
         del bound["dictionary"]
-        _log_views(_original_log(type(self)), bound, None, dictionary)
+        _log_views(_replaced.original(type(self), "log"), bound, None, dictionary)
 
     return log_dict
-
-
-def _original_log(cls: type) -> Callable[..., None]:
-    return next(original for base, name, original in _replaced if name == "log" and issubclass(cls, base))
 
 
 def _log_views(
@@ -108,8 +96,6 @@ def _log_views(
     module = arguments["self"]
     options = {key: value for key, value in arguments.items() if key not in ("self", "name", "value")}
     options.setdefault("metric_attribute", "metric")  # views are no modules, and need not be found among them
-    if isinstance(metric, MetricCollection) and name is not None and not metric._members:
-        return
     live = _is_for_epoch(module, options)
     loader = getattr(getattr(module._trainer, "_results", None), "dataloader_idx", None)
     for full, view in _epoch(module).views(name, metric, loader):

@@ -30,7 +30,7 @@ def log_picture(module: Any, name: str, value: Any, *, labels: Sequence[str] | N
 
     Raises:
         TypeError: The value cannot be drawn.
-        ModuleNotFoundError: matplotlib is missing.
+        ImportError: matplotlib is missing.
     """
     if isinstance(value, MetricCollection):
         raise TypeError(f"`value` must be a metric, or its value; a collection is logged with `self.log_dict({name})`.")

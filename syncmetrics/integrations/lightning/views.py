@@ -149,15 +149,13 @@ class Epoch:
         """
         if wanted.is_good:
             return
-        stale = [s for s in self._sources.values() if s is wanted or (s.is_live and not s.is_good)]
-        together = {source.name: source for source in stale if source.syncs}
-        alone = [source for source in stale if source is wanted and source not in together.values()]
-        if together and wanted in together.values():
-            with synced({name: together[name].metric for name in sorted(together)}):
-                for source in together.values():
-                    source.take()
-        for source in alone:
-            source.take()
+        if not wanted.syncs:
+            wanted.take()
+            return
+        stale = [s for s in self._sources.values() if s.syncs and not s.is_good and (s.is_live or s is wanted)]
+        with synced({source.name: source.metric for source in stale}):
+            for source in stale:
+                source.take()
 
 
 def _named(name: str | None, source: Source) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from syncmetrics.adapters import ForeignNode
+from syncmetrics.integrations._replacements import Replacements
 from syncmetrics.integrations.torchmetrics.adapter import ADAPTER, as_torchmetrics, refuse_update
 from syncmetrics.integrations.torchmetrics.together import (
     Together,
@@ -32,8 +33,7 @@ from syncmetrics.transport import Transport
 
 __all__ = ["fuse", "install", "uninstall"]
 
-#: What was replaced: class, name of the attribute, and what stood there.
-_replaced: list[tuple[type, str, Any]] = []
+_replaced = Replacements()
 
 #: Methods of single metrics that were replaced, by the id of the metric and the name: the metric, and the original.
 _wrapped: dict[tuple[int, str], tuple[weakref.ref[Any], Any]] = {}
@@ -50,14 +50,14 @@ def install() -> None:
     """
     if _replaced:
         return
-    _replace(torchmetrics.Metric, "_sync_dist", _routed(torchmetrics.Metric._sync_dist))
+    _replaced.replace(torchmetrics.Metric, "_sync_dist", _routed(torchmetrics.Metric._sync_dist))
     for name in _GATHER_BY_THEMSELVES:
         with suppress(ImportError):
             cls = importlib.import_module(name).MeanAveragePrecision
-            _replace(cls, "_sync_dist", _routed(cls._sync_dist))
-    _replace(torchmetrics.Metric, "sync_context", _sync_context)
+            _replaced.replace(cls, "_sync_dist", _routed(cls._sync_dist))
+    _replaced.replace(torchmetrics.Metric, "sync_context", _sync_context)
     for cls in (CompositionalMetric, WrapperMetric):
-        _replace(cls, "_wrap_compute", _together_from_now_on)
+        _replaced.replace(cls, "_wrap_compute", _together_from_now_on)
     for metric in gc.get_objects():  # those that were made before have their `compute` already
         if issubclass(type(metric), (CompositionalMetric, WrapperMetric)) and "compute" in metric.__dict__:
             _wrap(metric, "compute", _together)
@@ -65,19 +65,12 @@ def install() -> None:
 
 def uninstall() -> None:
     """Put back everything that `install` replaced, and forget what `fuse` was told."""
-    while _replaced:
-        cls, name, original = _replaced.pop()
-        setattr(cls, name, original)
+    _replaced.undo()
     while _wrapped:
         (_, name), (reference, original) = _wrapped.popitem()
         if (metric := reference()) is not None:
             metric.__dict__[name] = original
     fused.clear()
-
-
-def _replace(cls: type, name: str, new: Any) -> None:
-    _replaced.append((cls, name, cls.__dict__[name]))
-    setattr(cls, name, new)
 
 
 def _wrap(metric: Any, name: str, around: Callable[[Any, Callable[..., Any]], Callable[..., Any]]) -> None:
