@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from syncmetrics.metrics._common import check_choice, rounded, safe_divide
+from syncmetrics.metrics._common import accumulate_dtype, check_choice, rounded
 from syncmetrics.metrics.classification.multiclass_counts import MulticlassCounts
 
 __all__ = ["MulticlassConfusionMatrix"]
@@ -60,5 +60,8 @@ class MulticlassConfusionMatrix(MulticlassCounts):
         if self.normalize is None or self.normalize == "none":
             return counts.clone()
         if self.normalize == "all":
-            return rounded(safe_divide(counts, counts.sum()))
-        return rounded(safe_divide(counts, counts.sum(dim=1 if self.normalize == "true" else 0, keepdim=True)))
+            totals = counts.sum()
+        else:
+            totals = counts.sum(dim=1 if self.normalize == "true" else 0, keepdim=True)
+        # Where the total is 0 the counts are, and may be divided by anything.
+        return rounded(counts.to(accumulate_dtype(counts.device)).div_(totals.clamp_(min=1)))

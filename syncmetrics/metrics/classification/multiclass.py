@@ -12,7 +12,14 @@ from torch import Tensor
 
 from syncmetrics.metrics._common import check_choice
 from syncmetrics.metrics.classification.multiclass_counts import MulticlassCounts
-from syncmetrics.metrics.classification.multiclass_scores import F1, HIT_RATE, PRECISION, Scores, scores_of
+from syncmetrics.metrics.classification.multiclass_scores import (
+    F1,
+    HIT_RATE,
+    PRECISION,
+    Scores,
+    scores_of,
+    scores_of_matrix,
+)
 
 __all__ = ["MulticlassAccuracy", "MulticlassF1Score", "MulticlassPrecision", "MulticlassRecall"]
 
@@ -82,6 +89,8 @@ class _MulticlassStatScores(MulticlassCounts):
         return value.clone()  # the others that share the counts have theirs
 
     def _scores(self) -> Scores:
+        if self._keeps_matrix and self.confmat.device.type == "cpu":
+            return scores_of_matrix(self.confmat)
         return scores_of(self._rows())
 
 

@@ -1,4 +1,8 @@
-"""All scores and all their averages out of one set of counts, at once: a score more costs next to nothing."""
+"""All scores and all their averages out of one set of counts, at once: a score more costs next to nothing.
+
+They are written twice: with tensor operations, for many classes and for counts on an accelerator, which nobody is to
+wait for; and in plain Python for a small matrix on the CPU, where thirty tensor operations cost three times as much.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from torch import Tensor
 
 from syncmetrics.metrics._common import rounded, safe_divide
 
-__all__ = ["F1", "HIT_RATE", "PRECISION", "Scores", "scores_of"]
+__all__ = ["F1", "HIT_RATE", "PRECISION", "Scores", "scores_of", "scores_of_matrix"]
 
 #: Rows: `tp / (tp + fn)`, which is accuracy and recall; `tp / (tp + fp)`; `2 tp / (2 tp + fp + fn)`.
 HIT_RATE, PRECISION, F1 = range(3)
@@ -55,6 +59,35 @@ def scores_of(rows: Tensor) -> Scores:
     of_targets, _, of_all, weighted = (mean.unbind() for mean in means.unbind())
     table = rounded(scores)
     return Scores(table[:, :classes].unbind(), table[:, classes].unbind(), of_all, of_targets, weighted)
+
+
+def scores_of_matrix(matrix: Tensor) -> Scores:
+    """Compute all scores in float64, and round each once.
+
+    Args:
+        matrix: A small confusion matrix on the CPU, int64 of shape `(num_classes, num_classes)`.
+    """
+    rows = matrix.tolist()
+    hits = [row[index] for index, row in enumerate(rows)]
+    targets, preds = [sum(row) for row in rows], [sum(column) for column in zip(*rows, strict=True)]
+    both = [t + p for t, p in zip(targets, preds, strict=True)]
+    total, classes = sum(targets), len(rows)
+    per_class = [_ratios(hits, targets), _ratios(hits, preds), _ratios([2 * hit for hit in hits], both)]
+    micro = sum(hits) / (total or 1)
+    occurring = (classes - both.count(0)) or 1
+    targeted = (classes - targets.count(0)) or 1
+    averages = [micro] * 3
+    averages += [sum(scores) / occurring for scores in per_class]
+    averages += [sum(s for s, t in zip(scores, targets, strict=True) if t) / targeted for scores in per_class]
+    averages += [sum(s * t for s, t in zip(scores, targets, strict=True)) / (total or 1) for scores in per_class]
+    dtype = torch.get_default_dtype()
+    single = torch.tensor(averages, dtype=dtype, device=matrix.device).unbind()
+    table = torch.tensor(per_class, dtype=dtype, device=matrix.device).unbind()
+    return Scores(table, single[:3], single[3:6], single[6:9], single[9:])
+
+
+def _ratios(numerators: list[int], denominators: list[int]) -> list[float]:
+    return [n / d if d else 0.0 for n, d in zip(numerators, denominators, strict=True)]
 
 
 @functools.lru_cache(maxsize=16)

@@ -10,6 +10,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from syncmetrics import MetricCollection, synced
 from syncmetrics.metrics import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
@@ -17,6 +18,8 @@ from syncmetrics.metrics import (
     MulticlassPrecision,
     MulticlassRecall,
 )
+from syncmetrics.metrics.classification.multiclass_counts import _rows_of
+from syncmetrics.metrics.classification.multiclass_scores import scores_of, scores_of_matrix
 
 FAMILY = (MulticlassAccuracy, MulticlassPrecision, MulticlassRecall, MulticlassF1Score)
 COLUMN = {MulticlassPrecision: 0, MulticlassRecall: 1, MulticlassF1Score: 2}
@@ -232,3 +235,39 @@ def test_a_subclass_with_its_own_update_shares_nothing():
 
 def test_higher_is_better():
     assert all(metric_class.higher_is_better is True for metric_class in FAMILY)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("classes", [2, 3, 7, 32])
+@pytest.mark.parametrize("seed", range(6))
+def test_scores_in_python_are_those_of_tensors(classes, seed, dtype):
+    """A matrix with many empty rows and columns, and one with none: both ways to write the scores agree."""
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randint(10 ** (seed + 1), (classes, classes), generator=generator)
+    keep = torch.rand(classes, classes, generator=generator) < (1.0 if seed % 2 else 1.5 / classes)
+    matrix = matrix * keep
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        tensors, python = scores_of(_rows_of(matrix)), scores_of_matrix(matrix)
+    finally:
+        torch.set_default_dtype(before)
+    for field in ("per_class", "micro", "macro", "macro_of_targets", "weighted"):
+        ours, theirs = torch.stack(getattr(python, field)), torch.stack(getattr(tensors, field))
+        assert ours.dtype == theirs.dtype == dtype
+        torch.testing.assert_close(ours, theirs, rtol=4 * torch.finfo(dtype).eps, atol=0)
+
+
+def test_scores_of_nothing_are_zero():
+    empty = torch.zeros(3, 3, dtype=torch.int64)
+    for scores in (scores_of(_rows_of(empty)), scores_of_matrix(empty)):
+        for field in ("per_class", "micro", "macro", "macro_of_targets", "weighted"):
+            assert not torch.stack(getattr(scores, field)).any()
+
+
+def test_a_value_is_the_callers_own():
+    pair = MetricCollection({"a": MulticlassAccuracy(3, average="none"), "b": MulticlassRecall(3, average="none")})
+    pair.update(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]))
+    with synced(pair):
+        pair["a"].compute().zero_()
+        assert pair["b"].compute().tolist() == [1.0, 0.5, 0.0]
