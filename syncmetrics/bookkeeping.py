@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syncmetrics.autograd import without_grad
 from syncmetrics.rows import RowMark, back_to
 from syncmetrics.states import Mode, State, States, Store, check_value
 
-__all__ = ["check_lists", "keep_books", "raw_function", "without_grad", "wrap_compute", "wrap_update"]
+__all__ = ["check_lists", "keep_books", "raw_function", "wrap_compute", "wrap_update"]
 
 
-_inference_mode = torch.is_inference_mode_enabled
 _grad_mode = torch.is_grad_enabled
 _set_grad_mode = torch._C._set_grad_enabled
 _LOCAL = Mode.LOCAL
@@ -44,7 +44,7 @@ def keep_books(
         kwargs: What it is called with by name.
     """
     store.version += 1
-    states = dict(store.states)
+    states = store.states.copy()
     try:
         # As `without_grad`, written out: this is the one place where a call more would be felt.
         if not _grad_mode():  # so it is in inference mode too
@@ -85,23 +85,6 @@ def roll_back(store: Store, states: States, lengths: Lengths) -> None:
         if isinstance(rows, list):
             back_to(rows, length)
     store.states = states
-
-
-def without_grad(function: Callable[..., Any], metric: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Run what the user wrote, outside of inference mode and without a graph.
-
-    The switch is set by hand: torch's context managers cost more than most of what runs inside of them.
-    """
-    if _inference_mode():
-        with torch.inference_mode(False), torch.no_grad():
-            return function(metric, *args, **kwargs)
-    if not _grad_mode():
-        return function(metric, *args, **kwargs)
-    _set_grad_mode(False)
-    try:
-        return function(metric, *args, **kwargs)
-    finally:
-        _set_grad_mode(True)
 
 
 def wrap_update(function: Callable[..., None]) -> Callable[..., None]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from syncmetrics.adapted import AdaptedMetric
+from syncmetrics.autograd import no_graph
 from syncmetrics.cadence import is_due
 from syncmetrics.delegate import compute_on_one
 from syncmetrics.errors import StateError
 from syncmetrics.naming import flatten
 from syncmetrics.pending import PendingStates, PendingValue, Taken, take
 from syncmetrics.returned import remember
-from syncmetrics.session import Node, copied
+from syncmetrics.session import Node, copied, synced
 from syncmetrics.states import Mode
 from syncmetrics.sync import note
 
@@ -68,7 +69,7 @@ class WholeCollection:
         """
         if self.compute_on is not None:
             return int(self.compute_on)
-        ranks = {self[name].compute_on for name in self._members if self[name].sync_on_compute}
+        ranks = {metric.compute_on for metric in self.values() if metric.sync_on_compute}
         if len(ranks) > 1:
             raise StateError(
                 f"the metrics of `{self._label}` have `compute_on` {sorted(ranks, key=str)}, but are computed together;"
@@ -131,27 +132,34 @@ class WholeCollection:
                 note(metric._route().transport, f"cached values of `{self._label}`, without a sync")
                 return
 
-    @contextmanager
-    def _shown(self: Any) -> Iterator[None]:
-        """Show what `compute` is to see, unless every value is still good or someone shows it already."""
-        stale = [name for name in self._members if not self[name]._is_cached()]
-        if not stale:
+    def _values(self: Any) -> dict[str, Any]:
+        """Give the values of all metrics, of the states of all ranks unless every value is still good.
+
+        Collective, if they are not: one sync for each route.
+        """
+        metrics: dict[str, Any] = dict(zip(self._members, self.values(), strict=True))
+        fresh = all(metric._is_cached() for metric in metrics.values())
+        if fresh:
             self._note_cached()
-        if not stale or any(node.store.mode is not Mode.LOCAL for node in self._nodes()):
-            yield
-            return
-        with ExitStack() as stack:
-            together = [name for name in self._members if self[name].sync_on_compute]
-            alone = [name for name in self._members if not self[name].sync_on_compute]
-            stack.enter_context(self._synced(together))
-            if alone:
-                stack.enter_context(copied(self._nodes(alone)))
-            idle = [name for name in self._members if self[name]._is_idle()]
-            if idle:
-                warnings.warn(
-                    f"{idle} of `{self._label}` compute before any update on any rank.", UserWarning, stacklevel=5
-                )
-            yield
+        holders = self._holders()
+        syncing = [name for name in holders if metrics[name].sync_on_compute]
+        together = self._together(syncing)
+        alone = self._nodes([name for name in holders if name not in syncing]) if syncing != holders else []
+        nodes = [*alone, *(node for nodes, _ in together for node in nodes)]
+        if fresh or any(node.store.mode is not Mode.LOCAL for node in nodes):  # someone shows already what is wanted
+            return {name: metric.compute() for name, metric in metrics.items()}
+        with synced(together, self._label), copied(alone) if alone else nullcontext():
+            if any(node.store.update_count == 0 for node in nodes):
+                self._warn_of_idle()
+            with no_graph():
+                return {name: metric._compute_shown() for name, metric in metrics.items()}
+
+    def _warn_of_idle(self: Any) -> None:
+        idle = [name for name in self._members if self[name]._is_idle()]
+        if idle:
+            warnings.warn(
+                f"{idle} of `{self._label}` compute before any update on any rank.", UserWarning, stacklevel=4
+            )
 
     def _refuse_options_of(self, inner: Any) -> None:
         """Refuse a collection inside that has options which only hold for the whole."""

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar
 
 from torch import nn
 
 from syncmetrics.adapted import AdaptedMetric
 from syncmetrics.adapters import adapter_of
-from syncmetrics.bookkeeping import without_grad
+from syncmetrics.autograd import without_grad
 from syncmetrics.cadence import check_period
 from syncmetrics.collected import WholeCollection
 from syncmetrics.delegate import check_rank
 from syncmetrics.errors import StateError
+from syncmetrics.grouped import GroupedStates
 from syncmetrics.metric import Metric
 from syncmetrics.naming import Member, check_affix, check_unique, flatten, keyword_names
 from syncmetrics.returned import remember
-from syncmetrics.session import Node, put_back, show_synced, stepping, synced, unique_nodes
-from syncmetrics.sharing import Group, groups_of, share_states, take_apart
+from syncmetrics.session import put_back, show_together, stepping, synced
+from syncmetrics.sharing import Group, share_states
 from syncmetrics.states import Mode
-from syncmetrics.transport import Transport
 
 __all__ = ["MetricCollection"]
 
 _Self = TypeVar("_Self", bound="MetricCollection")
 
 
-class MetricCollection(WholeCollection, nn.Module):
+class MetricCollection(WholeCollection, GroupedStates, nn.Module):
     """Metrics that are updated with the same batches and synced in one exchange.
 
     Metrics that accumulate the same thing with the same settings (see `Metric.compute_group`) share one state: it is
@@ -99,7 +99,8 @@ class MetricCollection(WholeCollection, nn.Module):
 
     def values(self) -> Iterable[Metric]:
         """The metrics."""
-        return [self[name] for name in self._members]
+        modules = self._modules
+        return [modules[name] for name in self._members]  # type: ignore[misc]  # what `_add` has checked
 
     def items(self, keep_base: bool = False) -> Iterable[tuple[str, Metric]]:
         """Names and metrics."""
@@ -202,8 +203,7 @@ class MetricCollection(WholeCollection, nn.Module):
         """
         values = self._values_from_one()
         if values is None:
-            with self._shown():
-                values = {name: self[name].compute() for name in self._members}
+            values = self._values()
         return flatten(self._members, values, self.prefix or "", self.postfix or "")
 
     def reset(self) -> None:
@@ -219,12 +219,7 @@ class MetricCollection(WholeCollection, nn.Module):
     def sync(self) -> None:
         """Show the states of all ranks from now on. Collective: every rank of the group must call this."""
         self._refuse_synced("call unsync() first")
-        try:
-            for members in self._by_route(list(self._members)):
-                show_synced(self._nodes(members), self[members[0]]._route(), self._label)
-        except BaseException:
-            put_back(self._nodes())
-            raise
+        show_together(self._together(self._holders()), self._label)
 
     def unsync(self) -> None:
         """Show the local states again. It does not communicate."""
@@ -233,12 +228,10 @@ class MetricCollection(WholeCollection, nn.Module):
             raise StateError("the collection is not synced; call sync() first.")
         put_back(nodes)
 
-    @contextmanager
-    def sync_context(self) -> Iterator[None]:
+    def sync_context(self) -> AbstractContextManager[None]:
         """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
         self._refuse_synced("call unsync() first")
-        with self._synced(list(self._members)):
-            yield
+        return synced(self._together(self._holders()), self._label)
 
     def clone(self: _Self, prefix: str | None = None, postfix: str | None = None) -> _Self:
         """Give an independent copy, with another prefix or postfix if one is given."""
@@ -291,59 +284,6 @@ class MetricCollection(WholeCollection, nn.Module):
     def _affixed(self, name: str) -> str:
         return f"{self.prefix or ''}{name}{self.postfix or ''}"
 
-    def _groups(self) -> list[Group]:
-        """Give the metrics by the store they hold."""
-        known = self._known_groups
-        if sum(len(group.names) for group in known) != len(self._members) or not all(group.holds for group in known):
-            known = self._known_groups = groups_of((name, self[name]) for name in self._members)
-        return known
-
-    def _holders(self) -> Iterator[str]:
-        """Give the names of metrics that together hold all states, the same ones whatever the order of the metrics."""
-        for group in self._groups():
-            if any(core._modules for core in group.cores):
-                yield from group.names
-            else:
-                yield min(group.names)
-
-    def _own_groups(self) -> list[Group]:
-        """Give the groups, taken apart from metrics outside that share with them: those are not to change."""
-        groups = self._groups()
-        for group in groups:
-            if group.store.sharers > len(group.names) and group.store.mode is Mode.LOCAL:
-                take_apart(group.cores)
-        return self._groups()
-
-    def _nodes(self, names: Sequence[str] | None = None) -> list[Node]:
-        seen: set[int] = set()
-        nodes: list[Node] = []
-        for name in self._members if names is None else names:
-            metric = self[name]
-            core = metric._core
-            if id(core._own_store) not in seen or core._modules:  # one that shares all it has brings no more
-                seen.add(id(core._own_store))
-                nodes += metric._nodes(name)
-        return unique_nodes(nodes)
-
-    def _by_route(self, names: Sequence[str]) -> list[list[str]]:
-        """Group metrics by whom they sync with: one sync each, in an order that is the same on every rank."""
-        alike: dict[tuple[int, float | None], list[str]] = {}
-        for name in names:
-            metric = self[name]
-            alike.setdefault((id(metric._group), metric.sync_timeout), []).append(name)
-        if len(alike) <= 1:
-            return [sorted(names)] if names else []
-        routes: list[tuple[Transport, float | None, list[str]]] = []
-        for together in alike.values():
-            route = self[together[0]]._route()
-            for transport, timeout, members in routes:
-                if transport is route.transport and timeout == route.timeout:
-                    members.extend(together)
-                    break
-            else:
-                routes.append((route.transport, route.timeout, together))
-        return sorted((sorted(members) for _, _, members in routes))
-
     def _update_group(self, group: Group, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Update what these metrics share, once."""
         name = group.names[0]
@@ -357,32 +297,11 @@ class MetricCollection(WholeCollection, nn.Module):
         takes = self._members[name].takes
         return kwargs if takes is None else {k: v for k, v in kwargs.items() if k in takes}
 
-    def _merges(self, group: Group) -> bool:
-        """Whether the states of a batch can be merged into the running ones of all metrics of a group."""
-        twice = any(self[name].full_state_update for name in group.names)
-        return not twice and all(node.can_merge for node in self._nodes(group.names))
-
     def _check_keywords(self, kwargs: Mapping[str, Any]) -> None:
         taken = [member.takes for member in self._members.values()]
         unknown = [k for k in kwargs if all(takes is not None and k not in takes for takes in taken)]
         if unknown:
             raise TypeError(f"no metric of this collection takes the keyword argument(s) {unknown} in `update`.")
-
-    def _refuse_synced(self, advice: str) -> None:
-        if any(node.store.mode is Mode.SYNCED for node in self._nodes()):
-            raise StateError(f"`{self._label}`, or a metric of it, is synced already; {advice}.")
-
-    def _refuse_updates(self) -> None:
-        """Refuse an update of states that are not those of this process, before the first metric has had it."""
-        for group in self._groups():
-            group.cores[0]._refuse_synced("update")
-
-    @contextmanager
-    def _synced(self, names: Sequence[str]) -> Iterator[None]:
-        with ExitStack() as stack:
-            for members in self._by_route(names):
-                stack.enter_context(synced(self._nodes(members), self[members[0]]._route(), self._label))
-            yield
 
 
 def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:

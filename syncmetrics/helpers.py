@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -135,8 +135,7 @@ def gather_ragged(
     return gathered if transport.world_size > 1 else [tensor.detach().clone()]
 
 
-@contextmanager
-def synced(*metrics: Any, process_group: Any = OWN, timeout: float | None = None) -> Iterator[None]:
+def synced(*metrics: Any, process_group: Any = OWN, timeout: float | None = None) -> AbstractContextManager[None]:
     """Show the states of all ranks in any number of metrics, by one sync.
 
     Inside the `with` block every `compute()` gives the value of all ranks and costs no communication. Afterwards the
@@ -153,11 +152,7 @@ def synced(*metrics: Any, process_group: Any = OWN, timeout: float | None = None
         StateError: A metric is synced already.
         SyncError: The sync did not come to its end.
     """
-    nodes = list(_routed_nodes(list(metrics), timeout))
-    with ExitStack() as stack:
-        for route, together in _by_transport(nodes, process_group):
-            stack.enter_context(show_all(together, route, "synced"))
-        yield
+    return show_all(_by_transport(list(_routed_nodes(list(metrics), timeout)), process_group), "synced")
 
 
 def sync_and_compute(metrics: Any, *, process_group: Any = OWN, timeout: float | None = None) -> Any:
@@ -240,16 +235,16 @@ def _foreign_nodes_of(path: str, metric: Any, timeout: float | None) -> Iterator
         yield Route(resolve_transport(group), timeout=timeout), node
 
 
-def _by_transport(nodes: Sequence[tuple[Route, Syncable]], process_group: Any) -> list[tuple[Route, list[Syncable]]]:
+def _by_transport(nodes: Sequence[tuple[Route, Syncable]], process_group: Any) -> list[tuple[list[Syncable], Route]]:
     """Group nodes by whom they sync with, in an order that is the same on every rank."""
-    routes: list[tuple[Route, list[Syncable]]] = []
+    routes: list[tuple[list[Syncable], Route]] = []
     for route, node in sorted(nodes, key=lambda pair: pair[1].path):
         if process_group is not OWN:
             route = replace(route, transport=resolve_transport(process_group))
-        for other, members in routes:
+        for members, other in routes:
             if other.transport is route.transport and other.timeout == route.timeout:
                 members.append(node)
                 break
         else:
-            routes.append((route, [node]))
-    return [(route, unique_nodes(members)) for route, members in routes]
+            routes.append(([node], route))
+    return [(unique_nodes(members), route) for members, route in routes]

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from syncmetrics.bookkeeping import check_lists, keep_books, raw_function, without_grad, wrap_compute, wrap_update
+from syncmetrics.bookkeeping import check_lists, keep_books, raw_function, wrap_compute, wrap_update
 from syncmetrics.cadence import SteppingMetric, check_period
-from syncmetrics.delegate import check_rank, compute_on_one
+from syncmetrics.computing import ComputingMetric
+from syncmetrics.delegate import check_rank
 from syncmetrics.errors import StateError
 from syncmetrics.guest import GuestMixin, meet_hosts, refuse_options
 from syncmetrics.pending import AsyncMetric
 from syncmetrics.returned import remember
 from syncmetrics.rows import mark_of
-from syncmetrics.session import Node, absorb, copied, put_back, show_synced, stepping, synced, unique_nodes
+from syncmetrics.session import Node, absorb, put_back, show_synced, stepping, synced, unique_nodes
 from syncmetrics.stateful import StatefulModule
 from syncmetrics.states import (
     Mode,
@@ -28,8 +28,8 @@ from syncmetrics.states import (
     merge_over_time,
     own_copy,
 )
-from syncmetrics.sync import Merged, Route, note
-from syncmetrics.transport import WORLD, BoundGroup, Transport, bind_group, resolve_transport, unbind_group
+from syncmetrics.sync import Merged, Route
+from syncmetrics.transport import WORLD, BoundGroup, Transport, bind_group, transport_over, unbind_group
 from syncmetrics.transport.patience import check_seconds
 
 __all__ = ["Metric"]
@@ -37,7 +37,7 @@ __all__ = ["Metric"]
 _Self = TypeVar("_Self", bound="Metric")
 
 
-class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
+class Metric(GuestMixin, ComputingMetric, SteppingMetric, AsyncMetric, StatefulModule):
     """Base class of all metrics.
 
     A metric declares its states with `add_state`, changes them in `update` and turns them into a value in `compute`::
@@ -219,7 +219,7 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
 
     def sync_context(self) -> AbstractContextManager[None]:
         """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
-        return synced(self._local_nodes(), self._route(), self._label)
+        return synced([(self._local_nodes(), self._route())], self._label)
 
     def merge_state(self, other: Metric | States) -> None:
         """Add what another metric of the same class has accumulated. It does not communicate.
@@ -288,7 +288,7 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
         return nodes
 
     def _route(self) -> Route:
-        return Route(resolve_transport(self._group), timeout=self.sync_timeout)
+        return Route(transport_over(self._group), timeout=self.sync_timeout)
 
     def _step_route(self) -> Route:
         route = self._route()
@@ -332,69 +332,3 @@ class Metric(GuestMixin, SteppingMetric, AsyncMetric, StatefulModule):
         if self._store.update_count == 0:
             self._adopt_device(args, kwargs)
         self._update(raw_function(type(self).update), args, kwargs)
-
-    def _compute(self, function: Callable[[Any], Any]) -> Any:
-        """Run the user's `compute` on the states of all ranks, or give the value that is still good."""
-        mode = self._store.mode
-        if mode is Mode.STEP:
-            return without_grad(function, self, (), {})
-        if self._cache is not None and self._is_cached():
-            if self.sync_on_compute and mode is Mode.LOCAL:
-                note(resolve_transport(self._group), f"a cached value of `{self._label}`, without a sync")
-            return self._cache[2]
-        if self.compute_on is not None and self.sync_on_compute and mode is Mode.LOCAL:
-            route = replace(self._route(), dst=self.compute_on)
-            value = compute_on_one(
-                self._local_nodes(), route, self._label, lambda: without_grad(function, self, (), {})
-            )
-        elif mode is Mode.LOCAL or self._modules:
-            with self._shown(self._nodes()):
-                value = without_grad(function, self, (), {})
-        else:
-            value = without_grad(function, self, (), {})
-        self._cache = (*self._cache_keys(), value)  # now, for `compute` may have changed what it saw
-        remember(value, self, "compute", is_global=self._cache[0][0])
-        return value
-
-    def _compute_step(self) -> Any:
-        """Give the value of what one batch brought, for a caller that has turned gradients off already."""
-        compute = type(self).compute
-        function = raw_function(compute)
-        value = self.compute() if function is compute or self._modules else function(self)
-        self._forward_cache = value
-        return value
-
-    def _cache_keys(self) -> tuple[Any, Any]:
-        """Say what a value was computed from: from which local states, of this process or of all; and as shown when."""
-        store = self._store
-        mode = store.mode
-        is_global = self.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
-        if not self._modules:
-            return (is_global, store.version), (mode, store.shown)
-        nodes = self._nodes()
-        return (is_global, *(node.store.version for node in nodes)), (mode, *(node.store.shown for node in nodes))
-
-    def _is_cached(self) -> bool:
-        """Say whether the value is still good: of what is shown, if something is, and else of the local states."""
-        if self._cache is None or not self.compute_with_cache:
-            return False
-        local, shown = self._cache_keys()
-        return bool(self._cache[0] == local if self._store.mode is Mode.LOCAL else self._cache[1] == shown)
-
-    def _is_idle(self) -> bool:
-        """Whether nothing was added to what is shown."""
-        if not self._modules:
-            return self._store.update_count == 0
-        return all(node.store.update_count == 0 for node in self._nodes())
-
-    @contextmanager
-    def _shown(self, nodes: list[Node]) -> Iterator[None]:
-        """Show what `compute` is to see, and warn if there is nothing."""
-        local = [node for node in nodes if node.store.mode is Mode.LOCAL]
-        if not local:
-            yield
-            return
-        with synced(local, self._route(), self._label) if self.sync_on_compute else copied(local):
-            if self._is_idle():
-                warnings.warn(f"`{self._label}` computes before any update on any rank.", UserWarning, stacklevel=5)
-            yield

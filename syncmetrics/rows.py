@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex, TypeAlias
 import torch
 from torch import Tensor
 
+from syncmetrics.autograd import no_graph
 from syncmetrics.reductions import cat_rows
 
 __all__ = ["RowBuffer", "RowMark", "back_to", "check_dense", "dim_zero_cat", "mark_of", "rows_like"]
@@ -72,7 +73,7 @@ class RowBuffer(list[Tensor]):
             super().__setitem__(-1, room.narrow(0, 0, stop))
             return
         _check_rows(rows)
-        with torch.inference_mode(False), torch.no_grad():
+        with no_graph():
             self._append(rows.detach().reshape(1) if rows.dim() == 0 else rows.detach())
 
     def extend(self, tensors: Iterable[Tensor], /) -> None:

@@ -9,18 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
-import torch
-
+from syncmetrics.autograd import no_graph
 from syncmetrics.errors import SyncError
 from syncmetrics.states import Mode, States, StateSpec, Store, fresh_states, grow, merge_delta, own_copy
 from syncmetrics.sync import Merged, Part, Route, report_failure, sync_parts
 
-__all__ = ["Node", "Syncable", "absorb", "copied", "put_back", "show_synced", "stepping", "synced", "unique_nodes"]
+__all__ = [
+    "Node",
+    "Syncable",
+    "Together",
+    "absorb",
+    "copied",
+    "put_back",
+    "show_synced",
+    "show_together",
+    "stepping",
+    "synced",
+    "unique_nodes",
+]
 
 
 _Any = TypeVar("_Any", bound="Syncable")
+
+#: Nodes, and the route that they are synced over.
+Together: TypeAlias = "Sequence[tuple[Sequence[Syncable], Route]]"
 
 
 class Syncable(Protocol):
@@ -156,14 +170,37 @@ def put_back(nodes: Sequence[Syncable]) -> None:
         node.put_back()
 
 
-@contextmanager
-def synced(nodes: Sequence[Syncable], route: Route, label: str) -> Iterator[None]:
-    """Show the states of all ranks. Collective: every rank of the group must enter this."""
+def show_together(together: Together, label: str) -> None:
+    """Show the states of all ranks in all of these nodes, or in none. Collective, as `show_synced`."""
     try:
-        show_synced(nodes, route, label)
-        yield
-    finally:
-        put_back(nodes)
+        for nodes, route in together:
+            show_synced(nodes, route, label)
+    except BaseException:
+        for nodes, _ in together:
+            put_back(nodes)
+        raise
+
+
+class synced:  # noqa: N801 - it is used as a function
+    """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it.
+
+    Args:
+        together: Nodes, and over which route: one sync for each.
+        label: What to call the syncs in an error.
+    """
+
+    __slots__ = ("_label", "_together")
+
+    def __init__(self, together: Together, label: str) -> None:
+        self._together = together
+        self._label = label
+
+    def __enter__(self) -> None:
+        show_together(self._together, self._label)
+
+    def __exit__(self, *error: object) -> None:
+        for nodes, _ in self._together:
+            put_back(nodes)
 
 
 @contextmanager
@@ -212,10 +249,9 @@ def stepping(nodes: Sequence[Node], merge: bool = True) -> Iterator[Callable[[Se
         absorb(nodes, deltas)
 
 
-@torch.no_grad()
 def absorb(nodes: Sequence[Node], deltas: Sequence[Merged]) -> None:
     """Merge what came later into local states, at a cost that does not grow with them: of all nodes, or of none."""
-    with torch.inference_mode(False):
+    with no_graph():
         pairs = [(node, delta) for node, delta in zip(nodes, deltas, strict=True) if delta.update_count > 0]
         merged = [_merge(node, delta) for node, delta in pairs]
         for (node, delta), states in zip(pairs, merged, strict=True):

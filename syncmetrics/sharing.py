@@ -58,8 +58,8 @@ def share_states(metrics: Iterable[Metric]) -> None:
         leader = leaders.setdefault(_sharing_key(core), core._store)
         if core._store is not leader:
             core._store.sharers -= 1
-            core._store = leader
             leader.sharers += 1
+        core._store = leader  # said to the leader too: a metric may tell a store that it holds it
 
 
 def _sharing_key(metric: Metric) -> tuple[Any, ...]:

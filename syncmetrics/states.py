@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from syncmetrics.autograd import no_graph
 from syncmetrics.errors import StateError
 from syncmetrics.plain import check_plain
 from syncmetrics.reductions import ReduceFx, Reduction, check_arithmetic, resolve_reduction
@@ -100,7 +101,7 @@ def declare_state(
         )
     check_value(default)
     check_arithmetic(reduction, default)
-    with torch.inference_mode(False), torch.no_grad():
+    with no_graph():
         default = default.detach().clone().contiguous()
         counted = reduction.name == "sum" and not default.is_meta and bool((default != 0).any())
     return StateSpec(name, default, reduction, persistent, default if counted else None)
@@ -169,10 +170,9 @@ def check_value(value: Any, start: int = 0) -> None:
         raise TypeError(f"is a {type(value).__name__}; it must be a tensor or a list.")
 
 
-@torch.no_grad()
 def fresh_states(specs: Mapping[str, StateSpec], device: torch.device) -> States:
     """Give new states as after `reset`, sharing nothing with the specs."""
-    with torch.inference_mode(False):
+    with no_graph():
         return {name: _fresh(spec, device) for name, spec in specs.items()}
 
 
@@ -193,15 +193,14 @@ def own_tensor(value: Tensor) -> Tensor:
     if value.requires_grad:
         value = value.detach()
     if value.is_inference():
-        with torch.inference_mode(False), torch.no_grad():
+        with no_graph():
             return value.clone()
     return value
 
 
-@torch.no_grad()
 def own_copy(states: States) -> States:
     """Copy tensors and lists, so that editing the copy does not reach the original. Elements of lists are shared."""
-    with torch.inference_mode(False):
+    with no_graph():
         return {name: value.clone() if isinstance(value, Tensor) else value.copy() for name, value in states.items()}
 
 
@@ -374,9 +373,8 @@ class Store:
         self.device = device
 
 
-@torch.no_grad()
 def _moved(states: States, device: torch.device) -> States:
-    with torch.inference_mode(False):
+    with no_graph():
         return {
             name: _to(value, device)
             if isinstance(value, Tensor)

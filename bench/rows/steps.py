@@ -57,21 +57,24 @@ def _async_cases(scale: Scale) -> list[Case]:
         "compute, then the step": "peer",
         "the step alone": "raw",
     }
+    steps = {"no core is free": "here", "a core is free": "elsewhere"}
     return [
         Case(
             "async",
             world,
-            "18 metrics behind a step of 20 ms",
+            f"18 metrics behind a step of 20 ms, {label}",
             contenders,
-            targets=(Target("raw", 1.05),),
+            {"work": work},
+            (Target("raw", 1.05),),
             headline=True,
         )
         for world in scale.pick(2)
+        for label, work in steps.items()
     ]
 
 
 def _work() -> Callable[[], None]:
-    """Make a step: the same amount of work every time and on every rank, about 20 ms. Collective."""
+    """Make a step that keeps a core of each rank busy: the same work every time, about 20 ms. Collective."""
     a = torch.randn(_SIDE, _SIDE)
 
     def some(times: int) -> float:
@@ -92,10 +95,15 @@ def _work() -> Callable[[], None]:
     return step
 
 
+def _work_elsewhere() -> None:
+    """Be a step whose work an accelerator does, while this process waits for it."""
+    time.sleep(_STEP_SECONDS)
+
+
 def _build_async(case: Case, rank: int) -> Built:
     batch = batch_of(512, rank)
     mine: Any = our_collection()
-    blocking, step = our_collection(), _work()
+    blocking, step = our_collection(), _work() if case.params["work"] == "here" else _work_elsewhere
 
     def behind() -> None:
         handle = mine.compute_async()

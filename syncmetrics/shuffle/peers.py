@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from syncmetrics.autograd import no_graph
 from syncmetrics.errors import SyncError
 from syncmetrics.states import declare_state
 from syncmetrics.sync import Part, Route, report_failure, sync_parts
@@ -92,7 +93,7 @@ def together(route: Route, label: str, told: Told, solve: Callable[[Peers], _Res
     """
     peers = Peers(replace(route, dst=None), label, told)
     try:
-        with torch.inference_mode(False), torch.no_grad():
+        with no_graph():
             return solve(peers)
     except SyncError:  # every rank has it
         raise

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from syncmetrics.autograd import no_graph
 from syncmetrics.errors import PacketError, PeerError
 from syncmetrics.reductions import resolve_reduction
 from syncmetrics.states import StateSpec, own_copy
@@ -39,7 +40,7 @@ from syncmetrics.sync.manifest import (
 from syncmetrics.sync.memory import Buffers, Known, Memory, Verdict, memory_of, simple_sums, values_inside
 from syncmetrics.sync.packet import encode_bundle, encode_said
 from syncmetrics.sync.plan import plan_sync
-from syncmetrics.sync.trace import CountingTransport, SyncRecord, observing
+from syncmetrics.sync.trace import CountingTransport, SyncRecord, is_observed, observing
 from syncmetrics.sync.transfer import Route, transfer
 from syncmetrics.transport.base import settle
 
@@ -48,7 +49,6 @@ _REPORTED = "_reported_by_syncmetrics"
 __all__ = ["mark_reported", "report_failure", "shadow_sync", "sync_parts"]
 
 
-@torch.no_grad()
 def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merged] | None:
     """Merge the states of all ranks. Collective: every rank of the group must call this.
 
@@ -63,9 +63,11 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
     Raises:
         SyncError: The sync did not come to its end. The local states are untouched.
     """
-    with torch.inference_mode(False):
+    with no_graph():
         if route.transport.world_size == 1:
             return [Merged(own_copy(part.states), part.update_count) for part in parts]
+        if len(parts) == 1:
+            return _sync(parts, route, label)
         order = sorted(range(len(parts)), key=lambda i: parts[i].path)
         merged = _sync([parts[i] for i in order], route, label)
         if merged is None:
@@ -75,6 +77,8 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
 
 
 def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | None:
+    if not is_observed():
+        return _sync_observed(parts, route, label, None)
     with observing(label, route.transport) as record:
         return _sync_observed(parts, route, label, record)
 
@@ -199,7 +203,7 @@ def _say(route: Route, manifest: Manifest) -> Arrived:
 def _enter(route: Route, label: str) -> tuple[Route, int]:
     settle(route.transport)
     sequence = route.transport.next_sequence()
-    return replace(route, what=f"sync {sequence} of `{label}`"), sequence
+    return route.named(f"sync {sequence} of `{label}`"), sequence
 
 
 def _describe(

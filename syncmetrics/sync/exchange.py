@@ -11,7 +11,7 @@ from torch import Tensor
 
 from syncmetrics.errors import PacketError, SchemaMismatchError
 from syncmetrics.sync.manifest import Manifest
-from syncmetrics.sync.memory import Buffers, Known
+from syncmetrics.sync.memory import Buffers, Known, Layout
 from syncmetrics.sync.packet import (
     HEADER_BYTES,
     Header,
@@ -72,28 +72,28 @@ def pack(
         buffers: Where the packet is.
         known: What is known of this sync; its records are those of the manifest. None for a rank that brings no states.
     """
-    data, size = buffers.packet, buffers.packet.numel()
+    size = buffers.packet.numel()
     body = encode_manifest(manifest, None if known is None else known.said)
     header = Header(manifest.status, manifest.sequence, manifest.fingerprint, len(body), time.time_ns())
-    head = write_bytes((encode_header(header) + body)[:size])
-    data[: head.numel()].copy_(head)
+    head = (encode_header(header) + body)[:size]
+    buffers.outgoing[: len(head)] = head
     if known is not None:
-        layout = known.lay_out(len(body), buffers)
-        single = [i for i in layout.states if len(sources[i]) == 1]
-        if len(single) == len(layout.states):
-            if single:
-                torch._foreach_copy_(
-                    list(layout.places),
-                    [_shaped(sources[i][0], place) for i, place in zip(single, layout.places, strict=True)],
-                )
-        else:
-            for index, place in zip(layout.states, layout.places, strict=True):
-                write_rows(sources[index], place)
-    return Packet(data, body)
+        _fill(known.lay_out(len(body), buffers), sources)
+    return Packet(buffers.packet, body)
 
 
-def _shaped(source: Tensor, place: Tensor) -> Tensor:
-    return source if source.shape == place.shape else source.view(place.shape)
+def _fill(layout: Layout, sources: Sequence[Sequence[Tensor]]) -> None:
+    """Copy the states that ride inside to their places."""
+    places = layout.places
+    found = [sources[index] for index in layout.states]
+    if len(found) > 1 and all(len(tensors) == 1 for tensors in found):
+        shaped = [
+            t if t.shape == place.shape else t.view(place.shape) for (t,), place in zip(found, places, strict=True)
+        ]
+        torch._foreach_copy_(list(places), shaped)
+        return
+    for tensors, place in zip(found, places, strict=True):
+        write_rows(tensors, place)
 
 
 def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arrived:
@@ -118,19 +118,16 @@ def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arri
     transport.all_gather(gathered, local, timeout=route.timeout, what=route.what)
     if not on_cpu:
         packets.copy_(gathered.view_as(packets))
-    # One copy out of torch for all ranks, of as much as this rank's own header and manifest have.
-    width = min(HEADER_BYTES + len(packet.manifest), size)
-    heads = read_bytes(packets[:, :width].reshape(-1))
-    headers, bodies = [], []
+    headers, bodies, incoming = [], [], buffers.incoming
     for rank in range(transport.world_size):
-        head = heads[rank * width : (rank + 1) * width]
+        at = rank * size
         try:
-            header = decode_header(head)
+            header = decode_header(incoming, at)
         except PacketError as error:
             raise SchemaMismatchError(f"rank {rank} did not send a packet in {route.what}: {error}") from error
         headers.append(header)
-        end = HEADER_BYTES + header.manifest_bytes
-        bodies.append(head[HEADER_BYTES:end] if end <= width else read_bytes(packets[rank, HEADER_BYTES:end]))
+        at += HEADER_BYTES
+        bodies.append(bytes(incoming[at : min(at + header.manifest_bytes, (rank + 1) * size)]))
     sizes = [h.manifest_bytes for h in headers]
     if any(HEADER_BYTES + n > size for n in sizes):
         bodies = _gather_sized(route, packet.manifest, sizes)

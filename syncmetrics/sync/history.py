@@ -15,7 +15,10 @@ _histories: weakref.WeakKeyDictionary[Transport, deque[str]] = weakref.WeakKeyDi
 
 def note(transport: Transport, what: str) -> None:
     """Remember what was done."""
-    _histories.setdefault(transport, deque(maxlen=_KEPT)).append(what)
+    history = _histories.get(transport)
+    if history is None:
+        history = _histories[transport] = deque(maxlen=_KEPT)
+    history.append(what)
 
 
 def notes(transport: Transport) -> tuple[str, ...]:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from syncmetrics.states import StateSpec
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, schema_of
-from syncmetrics.sync.packet import Said, from_bytes, packet_size, payload_layout
+from syncmetrics.sync.packet import Said, from_bytes, packet_size, payload_layout, shared_bytes
 from syncmetrics.sync.plan import SyncPlan
 from syncmetrics.transport.base import Transport
 
-__all__ = ["Buffers", "Known", "Memory", "Verdict", "memory_of", "simple_sums", "values_inside"]
+__all__ = ["Buffers", "Known", "Layout", "Memory", "Verdict", "memory_of", "simple_sums", "values_inside"]
 
 #: How many kinds of sync of one group are kept, and how many texts of manifests.
 _KEPT = 16
@@ -34,10 +34,22 @@ class Buffers:
     Attributes:
         packet: What this rank sends, uint8.
         arrived: What all ranks sent, of shape `(world_size, packet size)`.
+        outgoing: The memory of `packet`.
+        incoming: The memory of `arrived`.
     """
 
     packet: Tensor
     arrived: Tensor
+    outgoing: memoryview
+    incoming: memoryview
+
+    @classmethod
+    def of(cls, world_size: int) -> Buffers:
+        """Make buffers for so many ranks."""
+        size = packet_size(world_size)
+        outgoing, packet = shared_bytes(size)
+        incoming, arrived = shared_bytes(world_size * size)
+        return cls(packet, arrived.view(world_size, size), outgoing, incoming)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,11 +175,7 @@ class Memory:
     def take_buffers(self) -> Buffers:
         """Give the buffers, which belong to the caller until he gives them back."""
         buffers, self.buffers = self.buffers, None
-        if buffers is None:
-            size = packet_size(self.world_size)
-            packet = torch.zeros(size, dtype=torch.uint8)
-            buffers = Buffers(packet, torch.empty((self.world_size, size), dtype=torch.uint8))
-        return buffers
+        return Buffers.of(self.world_size) if buffers is None else buffers
 
 
 _memories: weakref.WeakKeyDictionary[Transport, Memory] = weakref.WeakKeyDictionary()

@@ -44,6 +44,7 @@ __all__ = [
     "payload_layout",
     "payload_start",
     "read_bytes",
+    "shared_bytes",
     "write_bytes",
 ]
 
@@ -107,15 +108,15 @@ def encode_header(header: Header) -> bytes:
     )
 
 
-def decode_header(data: bytes) -> Header:
-    """Decode the header at the start of `data`.
+def decode_header(data: bytes | memoryview, at: int = 0) -> Header:
+    """Decode the header that begins at `at`.
 
     Raises:
         PacketError: It is not a header of this protocol version.
     """
-    if len(data) < HEADER_BYTES:
-        raise PacketError(f"a packet has {len(data)} bytes, fewer than its header of {HEADER_BYTES}.")
-    magic, version, status, _, sequence, fingerprint, manifest_bytes, entered = _HEADER.unpack_from(data)
+    if len(data) - at < HEADER_BYTES:
+        raise PacketError(f"a packet has {len(data) - at} bytes, fewer than its header of {HEADER_BYTES}.")
+    magic, version, status, _, sequence, fingerprint, manifest_bytes, entered = _HEADER.unpack_from(data, at)
     if magic != _MAGIC:
         raise PacketError("these bytes are not a packet: another collective was met, or another program.")
     if version != PROTOCOL_VERSION:
@@ -280,6 +281,12 @@ def read_bytes(data: Tensor) -> bytes:
 def write_bytes(data: bytes) -> Tensor:
     """Copy bytes into a 1-d uint8 tensor on the CPU."""
     return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(0, dtype=torch.uint8)
+
+
+def shared_bytes(count: int) -> tuple[memoryview, Tensor]:
+    """Give the same zeroed memory twice: to Python, which reads and writes a head in it at no cost, and to torch."""
+    memory = bytearray(count)
+    return memoryview(memory), torch.frombuffer(memory, dtype=torch.uint8)
 
 
 def from_bytes(data: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:

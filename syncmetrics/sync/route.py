@@ -35,6 +35,10 @@ class Route:
         """Whether this rank gets the result."""
         return self.dst is None or self.dst == self.transport.rank
 
+    def named(self, what: str) -> Route:
+        """Give the same route under another name."""
+        return Route(self.transport, self.dst, self.timeout, what, self.max_chunk_bytes)
+
     def to_all(self) -> Route:
         """Give the same route, but to every rank."""
         return replace(self, dst=None)

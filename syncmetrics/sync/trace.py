@@ -14,7 +14,7 @@ from torch import Tensor
 from syncmetrics.sync.packet import Header
 from syncmetrics.transport.base import Transport
 
-__all__ = ["CountingTransport", "SyncRecord", "Trace", "observing", "trace"]
+__all__ = ["CountingTransport", "SyncRecord", "Trace", "is_observed", "observing", "trace"]
 
 
 @dataclass(slots=True)
@@ -133,13 +133,14 @@ def trace() -> Iterator[Trace]:
         _active.remove(recording)
 
 
+def is_observed() -> bool:
+    """Say whether anybody asks what a sync costs: a trace, or a profiler."""
+    return bool(_active) or torch._C._autograd._profiler_enabled()
+
+
 @contextmanager
-def observing(label: str, transport: Transport) -> Iterator[SyncRecord | None]:
-    """Record one sync, if anybody asks for it."""
-    profiled = torch._C._autograd._profiler_enabled()
-    if not _active and not profiled:
-        yield None
-        return
+def observing(label: str, transport: Transport) -> Iterator[SyncRecord]:
+    """Record one sync, for all who ask for it."""
     record = SyncRecord(label, transport.name)
     start = time.perf_counter()
     try:

@@ -162,7 +162,8 @@ def _as_it_lies(sources: Sequence[Tensor], dtype: torch.dtype, shape: tuple[int,
 def write_rows(sources: Sequence[Tensor], place: Tensor) -> None:
     """Write the tensors that make up a state into the place where it stands, one behind another."""
     if place.dim() == 0 or len(sources) == 1:
-        place.copy_(sources[0].reshape(place.shape))
+        source = sources[0]
+        place.copy_(source if source.shape == place.shape else source.reshape(place.shape))
         return
     if all(s.dtype is place.dtype and s.device == place.device for s in sources):
         torch.cat(list(sources), out=place)

@@ -21,7 +21,16 @@ from syncmetrics.transport.process_group import (
 )
 from syncmetrics.transport.threads import current_transport
 
-__all__ = ["WORLD", "BoundGroup", "LocalTransport", "Transport", "bind_group", "resolve_transport", "unbind_group"]
+__all__ = [
+    "WORLD",
+    "BoundGroup",
+    "LocalTransport",
+    "Transport",
+    "bind_group",
+    "resolve_transport",
+    "transport_over",
+    "unbind_group",
+]
 
 
 class _World(enum.Enum):
@@ -58,7 +67,7 @@ def bind_group(process_group: Any = WORLD) -> BoundGroup:
     """
     if process_group is WORLD or (process_group is None and not has_process_group()):
         return WORLD
-    if isinstance(process_group, Transport) and not isinstance(process_group, type):
+    if not isinstance(process_group, (GroupRef, type)) and isinstance(process_group, Transport):
         return process_group
     return bind_process_group(process_group)
 
@@ -76,13 +85,17 @@ def resolve_transport(process_group: Any = WORLD) -> Transport:
     Args:
         process_group: As for `bind_group`.
     """
-    bound = bind_group(process_group)
+    return transport_over(bind_group(process_group))
+
+
+def transport_over(bound: BoundGroup) -> Transport:
+    """Give the transport for what `bind_group` gave, which is not checked again. It does not communicate."""
+    if bound is WORLD:
+        threads = current_transport()
+        if threads is not None:
+            return threads
+        return world_transport() if has_process_group() else _ALONE
     if isinstance(bound, GroupRef):
         return transport_of(bound)
-    if bound is not WORLD:
-        assert isinstance(bound, Transport)
-        return bound
-    threads = current_transport()
-    if threads is not None:
-        return threads
-    return world_transport() if has_process_group() else _ALONE
+    assert not isinstance(bound, _World)
+    return bound

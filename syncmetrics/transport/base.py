@@ -129,7 +129,7 @@ def leave_pending(transport: Transport, wait: Callable[[], None]) -> None:
 
 def settle(transport: Transport) -> None:
     """Wait for what was left pending over `transport`, if anything was."""
-    wait = _pending.pop(transport, None)
+    wait = _pending.pop(transport, None) if _pending else None
     if wait is not None:
         wait()
 

@@ -63,7 +63,7 @@ def in_their_containers(rank: int, world_size: int) -> dict[str, Any]:
 
 def in_our_collection(rank: int, world_size: int) -> tuple[dict[str, Any], int]:
     calls = [0]
-    gather = lanes._all_gather_single
+    gather = lanes.Lane.all_gather
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
@@ -72,7 +72,7 @@ def in_our_collection(rank: int, world_size: int) -> tuple[dict[str, Any], int]:
     def refused(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("torchmetrics communicates by itself")
 
-    lanes._all_gather_single = counted
+    lanes.Lane.all_gather = counted
     dist.all_gather = dist.barrier = refused
     collection = syncmetrics.MetricCollection(
         {

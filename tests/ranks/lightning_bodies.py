@@ -47,17 +47,17 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def counted() -> Iterator[list[int]]:
     calls: list[int] = []
-    gather = lanes._all_gather_single
+    gather = lanes.Lane.all_gather
 
     def count(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         return gather(*args, **kwargs)
 
-    lanes._all_gather_single = count
+    lanes.Lane.all_gather = count
     try:
         yield calls
     finally:
-        lanes._all_gather_single = gather
+        lanes.Lane.all_gather = gather
 
 
 class Given(LightningEnvironment):

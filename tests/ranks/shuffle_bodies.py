@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics import Metric, MetricCollection, SyncError
+from syncmetrics import Metric, MetricCollection, SyncError, synced
 from syncmetrics.metrics import (
     BinaryAUROC,
     BinaryAveragePrecision,
@@ -120,7 +120,11 @@ def collected(rank: int, world_size: int, above: int | None) -> dict[str, float]
         | {"partial": BinaryAUROC(0.3, shuffle_above=above)}
     )
     filled(metrics, shard(columns, "uneven", rank, world_size))
-    return {name: value.item() for name, value in metrics.compute().items()}
+    with synced(metrics):
+        shown = {name: value.item() for name, value in metrics.compute().items()}
+    values = {name: value.item() for name, value in metrics.compute().items()}
+    assert values == shown
+    return values
 
 
 def late(rank: int, world_size: int) -> tuple[str, tuple[int, ...]] | None:

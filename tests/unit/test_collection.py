@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from syncmetrics import ClasswiseWrapper, Metric, MetricCollection, StateError
+from syncmetrics import ClasswiseWrapper, Metric, MetricCollection, StateError, synced
+from syncmetrics.transport import LocalTransport
+from syncmetrics.transport.threads import run_threads
 from tests.samples import Accuracy, Counts, Most, Names, Outer, PerClass, Rows, Total, Welford, bits, local_bits
 
 ONE, TWO = torch.tensor([1.0]), torch.tensor([2.0, 2.0])
@@ -281,6 +283,44 @@ def test_a_member_that_goes_its_own_way_leaves_the_group(
     for metric in apart.values():
         metric.update(LABELS)
     assert bits(collection.compute()) == bits({n: m.compute() for n, m in apart.items()})
+
+
+POLICY = {"sync_on_compute": False, "dist_sync_on_step": True, "sync_every": 2}
+
+
+@pytest.mark.parametrize("name", POLICY)
+def test_a_member_that_is_to_be_synced_otherwise_leaves_the_group(name: str) -> None:
+    collection = group()
+    collection.update(LABELS)
+    setattr(collection["most"], name, getattr(collection["most"], name))
+    assert len(collection.compute_groups) == 1  # it is what it was
+    setattr(collection["most"], name, POLICY[name])
+    assert collection.compute_groups == (("share",), ("most",))
+    assert bits(collection.compute()) == bits({"share": torch.tensor([1, 2]).double() / 3, "most": torch.tensor(2)})
+    collection.reset()
+    assert collection.compute_groups == (("share",), ("most",))
+    setattr(collection["share"], name, POLICY[name])
+    collection.reset()
+    assert collection.compute_groups == (("share", "most"),)
+
+
+def apart(rank: int, world_size: int) -> dict[str, Any]:
+    """Have one metric of a group stay alone, and one sync with nobody else."""
+    collection = MetricCollection({name: Counts(2) for name in ("all", "mine", "alone")})
+    collection["mine"].process_group = LocalTransport()
+    collection["alone"].sync_on_compute = False
+    collection.update(torch.tensor([rank] * (rank + 1)))
+    with synced(collection["all"], collection["mine"]):
+        inside = [collection[name].compute() for name in ("all", "mine")]
+    assert bits(inside) == bits([collection.compute()[name] for name in ("all", "mine")])
+    return collection.compute()
+
+
+def test_metrics_of_a_group_that_sync_with_others_have_their_own_values() -> None:
+    for rank, values in enumerate(run_threads(apart, 2)):
+        own = torch.tensor([1.0 - rank, rank]).double()
+        shares = {"all": torch.tensor([1, 2]).double() / 3, "mine": own, "alone": own}
+        assert bits(values) == bits(shares)
 
 
 def test_after_a_reset_of_all_the_group_is_one_again() -> None:

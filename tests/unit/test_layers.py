@@ -14,16 +14,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import its own layer and those above it. `transport` stands beside them; see its own test.
 LAYERS = (
-    {"errors", "optional"},
+    {"autograd", "errors", "optional"},
     {"plain", "reductions", "rows"},
     {"states"},
     {"sync"},
     {"bookkeeping", "checkpoint", "guest", "returned", "session"},
     {"stateful"},
-    {"background", "cadence", "delegate", "pending", "metric"},
+    {"background", "cadence", "computing", "delegate", "pending", "metric"},
     {
         "adapted",
         "collected",
+        "grouped",
         "adapters",
         "naming",
         "sharing",

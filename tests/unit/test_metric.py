@@ -828,3 +828,51 @@ def test_no_warning_in_the_usual_life() -> None:
             metric(x)
         metric.compute()
         metric.reset()
+
+
+# ---- states as attributes -------------------------------------------------------------------------------------------
+
+
+class Either(Metric):
+    """Declares one state or the other."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.add_state(name, torch.tensor(1.0), dist_reduce_fx="sum")
+
+
+def test_a_state_of_one_metric_is_none_of_another_of_its_class() -> None:
+    low, high = Either("low"), Either("high")
+    assert low.low == high.high == 1
+    for metric, name in ((low, "high"), (high, "low")):
+        assert not hasattr(metric, name)
+        with pytest.raises(AttributeError, match=f"'Either' object has no attribute '{name}'"):
+            getattr(metric, name)
+    low.high = 3  # type: ignore[assignment]  # no state here
+    low.register_buffer("more", torch.zeros(2))
+    assert low.high == 3
+    assert high.high == 1
+    high.low = torch.nn.Linear(1, 1)  # type: ignore[assignment]
+    assert isinstance(high.low, torch.nn.Linear)
+
+
+def test_a_metric_that_was_unpickled_elsewhere_reads_its_states() -> None:
+    data = pickle.dumps(Either("low"))
+    reader = vars(Either).get("low")
+    del Either.low  # type: ignore[attr-defined]  # as in a process that has made no such metric
+    try:
+        assert pickle.loads(data).low == 1
+    finally:
+        Either.low = reader  # type: ignore[attr-defined]
+
+
+def test_a_subclass_may_declare_what_its_base_declared_in_another_metric() -> None:
+    class Child(Either):
+        @property
+        def kept(self) -> int:
+            return 1
+
+    Either("low")
+    assert Child("low").low == 1
+    with pytest.raises(StateError, match="taken by an attribute"):
+        Child("kept")
