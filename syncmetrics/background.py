@@ -1,7 +1,7 @@
 """Syncs in the background: one thread a group, over a lane of its own, in the order in which they were asked for.
 
-A thread lives as long as there is something to sync, and is no daemon: a process that ends first does its part of the
-syncs that the others are waiting in.
+A thread lives as long as there is something to sync, and a moment longer. It is no daemon: a process that ends first
+does its part of the syncs that the others are waiting in.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from syncmetrics.sync import Merged, Part, Route, report_failure, sync_parts
 from syncmetrics.transport import Transport
 
 __all__ = ["Job", "start_sync"]
+
+#: So many seconds a thread waits for another job before it ends. To start one in every step would cost more than what
+#: it does there; and a process that ends waits no longer than this for a thread that has nothing to do.
+_LINGER_SECONDS = 0.25
 
 
 class Job:
@@ -126,14 +130,15 @@ class _Worker:
         self.lane = lane
         self.is_new = True
         self._jobs: deque[Job] = deque()
-        self._lock = threading.Lock()
+        self._news = threading.Condition()
         self._running = False
 
     def submit(self, job: Job) -> None:
         """Run a job when those before it are done."""
-        with self._lock:
+        with self._news:
             self._jobs.append(job)
             if self._running:
+                self._news.notify()
                 return
             self._running = True
         # No daemon: a process that ends must not leave the others in the middle of a sync.
@@ -141,11 +146,12 @@ class _Worker:
         try:
             thread.start()
         except RuntimeError:  # a process that is ending can start none any more
-            self._run()
+            self._run(lingers=False)
 
-    def _run(self) -> None:
+    def _run(self, lingers: bool = True) -> None:
         while True:
-            with self._lock:
+            with self._news:
+                self._news.wait_for(lambda: self._jobs, _LINGER_SECONDS if lingers else 0)
                 if not self._jobs:
                     self._running = False
                     return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -45,7 +45,7 @@ class WholeCollection:
         taken = _take(self, [name for name in self._members if self[name].sync_on_compute])
         members, prefix, postfix = dict(self._members), self.prefix or "", self.postfix or ""
         return PendingValue(
-            taken, self._label, lambda name: self[name].compute(), lambda v: flatten(members, v, prefix, postfix)
+            taken, self._label, lambda name: self[name]._compute_shown(), lambda v: flatten(members, v, prefix, postfix)
         )
 
     def sync_async(self: Any) -> PendingStates:
@@ -175,11 +175,27 @@ def _computed(collection: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: collection[name].compute() for name in names}
 
 
+def _members_of(collection: Any) -> Callable[[Sequence[str]], Mapping[str, Sequence[Node]]]:
+    """Give the function that gives metrics and their nodes: the same ones again, as long as all hold what they held."""
+    known: tuple[Any, tuple[str, ...], dict[str, Sequence[Node]]] | None = None
+
+    def members(names: Sequence[str]) -> Mapping[str, Sequence[Node]]:
+        nonlocal known
+        groups = collection._groups()
+        if known is None or known[0] is not groups or known[1] != tuple(names):
+            found = {name: collection[name]._nodes(name) for name in names}
+            nested = any(core._modules for group in groups for core in group.cores)
+            known = (None if nested else groups, tuple(names), found)
+        return known[2]
+
+    return members
+
+
 def _take(collection: Any, synced: Sequence[str]) -> Taken:
     collection._refuse_synced("call unsync() first")
     return take(
         collection,
-        lambda names: {name: collection[name]._nodes(name) for name in names},
+        _members_of(collection),
         list(collection._members),
         [(together, collection[together[0]]._route()) for together in collection._by_route(synced)],
         collection._label,

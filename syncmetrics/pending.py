@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from syncmetrics.autograd import no_graph
 from syncmetrics.background import Job, start_sync
 from syncmetrics.errors import StateError
 from syncmetrics.session import Node, put_back, unique_nodes
@@ -116,12 +117,12 @@ class PendingValue(_Pending):
         return self._value
 
     def _evaluate(self, taken: Taken) -> Any:
-        results = taken.results()
+        results, members = taken.results(), taken.members(taken.names)
         if all(result.update_count == 0 for result in results.values()):
             warnings.warn(f"`{self._label}` computes before any update on any rank.", UserWarning, stacklevel=4)
         values: dict[str, Any] = {}
-        for names in _rounds(taken):
-            with _showing(taken, names, results):
+        for names in _rounds(taken, members):
+            with _showing(taken, members, names, results), no_graph():
                 values |= {name: self._compute(name) for name in names}
         return self._finish({name: values[name] for name in taken.names})
 
@@ -165,21 +166,22 @@ class PendingStates(_Pending):
             StateError: The metric is synced at the moment, or its states are shared with others than at the call.
         """
         taken = self._arrive(timeout)
-        rounds = _rounds(taken)
+        members = taken.members(taken.names)
+        rounds = _rounds(taken, members)
         if len(rounds) > 1:
             raise StateError(
                 f"`{self._label}`: metrics share their states that did not at the call, so one of the two cannot be"
                 " shown; use wait()."
             )
         copies = {path: replace(r, states=own_copy(r.states)) for path, r in taken.results().items()}
-        with _showing(taken, rounds[0], copies):
+        with _showing(taken, members, rounds[0], copies):
             yield
 
 
-def _rounds(taken: Taken) -> list[list[str]]:
+def _rounds(taken: Taken, members: _Members) -> list[list[str]]:
     """Give the members that can be shown at once: all, unless a store is shared now by some that did not then."""
     holders: dict[int, str] = {}
-    for nodes in taken.members(taken.names).values():
+    for nodes in members.values():
         for node in nodes:
             path = taken.where[node.path]
             if holders.setdefault(id(node.store), path) != path:
@@ -188,16 +190,15 @@ def _rounds(taken: Taken) -> list[list[str]]:
 
 
 @contextmanager
-def _showing(taken: Taken, names: Sequence[str], results: Mapping[str, Merged]) -> Iterator[None]:
+def _showing(taken: Taken, members: _Members, names: Sequence[str], results: Mapping[str, Merged]) -> Iterator[None]:
     """Show results in place of the local states.
 
     The last value of each metric is put aside too: it belongs to the local states as they are now.
     """
-    members = taken.members(names)
     nodes = unique_nodes([node for name in names for node in members[name]])
     if any(node.store.mode is not Mode.LOCAL for node in nodes):
         raise StateError("the metric is synced already; leave sync_context() or call unsync() first.")
-    values = [(module, module._cache) for module in taken.host.modules() if isinstance(module, StatefulModule)]
+    values = [(module, module._cache) for module in _stateful(taken.host)]
     try:
         for module, _ in values:
             module._cache = None
@@ -209,6 +210,17 @@ def _showing(taken: Taken, names: Sequence[str], results: Mapping[str, Merged]) 
         put_back(nodes)
         for module, value in values:
             module._cache = value
+
+
+def _stateful(host: Any) -> Iterator[StatefulModule]:
+    """Give a metric or collection and all metrics inside it."""
+    if isinstance(host, StatefulModule):
+        yield host
+    for inner in host._modules.values():
+        if inner is not None and inner._modules:
+            yield from _stateful(inner)
+        elif isinstance(inner, StatefulModule):
+            yield inner
 
 
 def _show(node: Node, result: Merged, *, is_global: bool) -> None:
@@ -276,7 +288,9 @@ class AsyncMetric:
         """
         if self.compute_on is not None:
             raise StateError(f"`{self._label}` has `compute_on`, so its value is not to be had by compute_async().")
-        return PendingValue(_take_metric(self, self.sync_on_compute), self._label, lambda _: self.compute(), _only)
+        return PendingValue(
+            _take_metric(self, self.sync_on_compute), self._label, lambda _: self._compute_shown(), _only
+        )
 
     def sync_async(self: Any) -> PendingStates:
         """Ask for the states of all ranks as of now, and go on. As `compute_async`, and as collective."""

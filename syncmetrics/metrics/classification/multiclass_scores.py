@@ -80,9 +80,9 @@ def scores_of_matrix(matrix: Tensor) -> Scores:
     averages += [sum(scores) / occurring for scores in per_class]
     averages += [sum(s for s, t in zip(scores, targets, strict=True) if t) / targeted for scores in per_class]
     averages += [sum(s * t for s, t in zip(scores, targets, strict=True)) / (total or 1) for scores in per_class]
-    dtype = torch.get_default_dtype()
-    single = torch.tensor(averages, dtype=dtype, device=matrix.device).unbind()
-    table = torch.tensor(per_class, dtype=dtype, device=matrix.device).unbind()
+    flat = [*averages, *per_class[0], *per_class[1], *per_class[2]]
+    values = torch.tensor(flat, dtype=torch.get_default_dtype(), device=matrix.device)
+    single, table = values[:12].unbind(), values[12:].view(3, classes).unbind()
     return Scores(table, single[:3], single[3:6], single[6:9], single[9:])
 
 
