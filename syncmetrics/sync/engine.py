@@ -232,13 +232,14 @@ def _look_at(
     same = len(before) == len(schema.entries)
     for index, entry in enumerate(schema.entries):
         value = parts[entry.part].states[entry.spec.name]
-        record = before[index] if same else None
-        if record is not None and isinstance(value, Tensor) and is_described_by(value, record):
+        known = before[index] if same else None
+        if known is not None and isinstance(value, Tensor) and is_described_by(value, known):
             sources.append([value.detach() if value.requires_grad else value])
+            records.append(known)
         else:
             record, tensors = _describe_entry(parts, entry)
             sources.append(tensors)
-        records.append(record)
+            records.append(known if known == record else record)
     same = same and all(new is old for new, old in zip(records, before, strict=True))
     return before if same else tuple(records), sources
 

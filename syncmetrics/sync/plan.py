@@ -1,10 +1,11 @@
 """What has to be sent after the exchange. Pure: it follows from the manifests alone, so it is equal on all ranks.
 
 A state whose bytes lie inside the packets of all ranks needs nothing more. Of the others, the small ones of all
-metrics share one buffer; a large one has a transfer of its own, straight into the place where its result will stand.
-Large integer sums go through the backend's own sum, which gives the same bits in any order. Other large states that are
-reduced element by element go out in slices: each rank gets its slice of all ranks, reduces it in rank order, and sends
-it on, which gives the bits that each rank would find by itself, for a fraction of the bytes and of the memory.
+metrics share one buffer; a large one, or rows that are left alone, have a transfer of their own, straight into the place
+where its result will stand. Large integer sums go through the backend's own sum, which gives the same bits in any
+order. Other large states that are reduced element by element go out in slices: each rank gets its slice of all ranks,
+reduces it in rank order, and sends it on, which gives the bits that each rank would find by itself, for a fraction of
+the bytes and of the memory.
 """
 
 from __future__ import annotations
@@ -154,6 +155,10 @@ def plan_sync(schema: Schema, manifests: Sequence[Manifest], manifest_bytes: Seq
             sliced.append(Sliced(index, records[0].shape))
         else:
             direct.append(_plan_direct(state, records))
+    if len(shared) == 1:
+        records = [m.records[shared[0]] for m in manifests]
+        if _are_rows(records):  # nothing shares the buffer, which would be one more copy
+            direct.append(_plan_direct(states[shared.pop()], records))
     return SyncPlan(
         tuple(states),
         Reduced(tuple(reduced), tuple(manifests[0].records[i].shape for i in reduced)) if reduced else None,
@@ -222,9 +227,13 @@ def _plan_shared(states: Sequence[StatePlan], manifests: Sequence[Manifest]) -> 
     return Shared(tuple(state.index for state in states), tuple(offsets), tuple(sizes))
 
 
+def _are_rows(records: Sequence[Record]) -> bool:
+    return any(record.form is Form.ROWS for record in records)
+
+
 def _plan_direct(state: StatePlan, records: Sequence[Record]) -> Direct:
     """Rows stand one behind another, as in the result; other states are aligned, to be viewed one by one."""
-    rows = any(r.form is Form.ROWS for r in records)
+    rows = _are_rows(records)
     offsets, sizes, at = [], [], 0
     for rank, record in enumerate(records):
         if rows:

@@ -59,7 +59,7 @@ def gather_ragged_bytes(route: Route, pieces: Sequence[Tensor], sizes: Sequence[
             have only theirs.
         sizes: How many bytes of each rank travel; 0 for a rank whose bytes have already arrived.
     """
-    cut = [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
+    cut = [piece if piece.numel() == size else piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
     if route.dst is not None:
         if sum(sizes):
             route.transport.gather(cut, route.dst, timeout=route.timeout, what=route.what)
@@ -101,7 +101,7 @@ def windows(pieces: Sequence[tuple[int, Tensor]], max_bytes: int) -> Iterator[li
     longest = max((piece.numel() for _, piece in pieces), default=0)
     for start in range(0, longest, step):
         for rank, piece in pieces:
-            chunk = piece[start : start + step]
+            chunk = piece if piece.numel() <= step and not start else piece[start : start + step]
             if not chunk.numel():
                 continue
             if held + chunk.numel() > max_bytes:

@@ -57,11 +57,12 @@ def transfer(
     """
     cargo = _Cargo(route, plan, manifests, sources)
     values: Values = []
+    nothing = packets[0, :0]
     for state in plan.states:
         inside = []
         for rank, offset in enumerate(state.offsets):
             nbytes = manifests[rank].records[state.index].nbytes
-            inside.append(packets[rank, :0] if offset is None else packets[rank, offset : offset + nbytes])
+            inside.append(nothing if offset is None else packets[rank, offset : offset + nbytes])
         values.append(inside)
     if plan.reduced is not None:
         _reduce_natively(cargo, plan.reduced, values)

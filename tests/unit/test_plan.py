@@ -201,6 +201,17 @@ def test_what_the_backend_must_not_sum(case: str) -> None:
     assert len(got.direct) + len(got.sliced) == 1
 
 
+def test_rows_that_are_left_alone_go_straight_to_their_place() -> None:
+    medium = rows(MEDIUM)
+    got = plan([part(a=CAT)], manifest(medium), manifest(rows(0)))
+    assert (got.shared, [d.state for d in got.direct]) == (None, [0])
+    got = plan([part(a=CAT, small=SUM)], manifest(medium, dense()), manifest(medium, dense()))
+    assert (got.shared, [d.state for d in got.direct]) == (None, [0])
+    got = plan([part(a=CAT, b=CAT)], manifest(medium, medium), manifest(medium, rows(0)))
+    assert got.shared is not None
+    assert (got.shared.states, got.direct) == ((0, 1), ())
+
+
 def test_a_mix_of_all() -> None:
     parts = [part(big=CAT, medium=KEEP, small=SUM, total=SUM)]
     medium = Record(Form.BUNDLE, torch.uint8, (MEDIUM * 8,))
