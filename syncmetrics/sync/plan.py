@@ -1,11 +1,11 @@
 """What has to be sent after the exchange. Pure: it follows from the manifests alone, so it is equal on all ranks.
 
 A state whose bytes lie inside the packets of all ranks needs nothing more. Of the others, the small ones of all
-metrics share one buffer; a large one, or rows that are left alone, have a transfer of their own, straight into the place
-where its result will stand. Large integer sums go through the backend's own sum, which gives the same bits in any
-order. Other large states that are reduced element by element go out in slices: each rank gets its slice of all ranks,
-reduces it in rank order, and sends it on, which gives the bits that each rank would find by itself, for a fraction of
-the bytes and of the memory.
+metrics share one buffer; a large one, or rows that are left alone, have a transfer of their own, straight into the
+place where the result will stand. Large integer sums go through the backend's own sum, which gives the same bits in
+any order. Other large states that are reduced element by element go out in slices: each rank gets its slice of all
+ranks, reduces it in rank order, and sends it on, which gives the bits that each rank would find by itself, for a
+fraction of the bytes and of the memory.
 """
 
 from __future__ import annotations
