@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
-from syncmetrics.reductions import cat_rows, finish_sum
+from syncmetrics.reductions import cat_rows, finish_sum, wide_dtype
 from syncmetrics.states import State, States, own_copy
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema
 from syncmetrics.sync.packet import decode_bundle, from_bytes
@@ -70,7 +70,8 @@ def fold(
     for entry, state, found in zip(schema.entries, plan.states, values, strict=True):
         part, name = parts[entry.part], entry.spec.name
         if state.index in totals:
-            folded[entry.part][name] = totals[state.index].to(part.device)
+            total = totals[state.index]
+            folded[entry.part][name] = total if part.device.type == "cpu" else total.to(part.device)
             continue
         records = [m.records[state.index] for m in manifests]
         if entry.merged_by is not None:
@@ -140,12 +141,18 @@ def _fold_whole(part: Part, per_rank: Sequence[States], counts: Sequence[int]) -
 
 
 def _add_up(values_of: Sequence[list[Tensor]]) -> Sequence[Tensor]:
-    """Add the values of many states at once, in rank order."""
+    """Add the values of many states of one dtype at once, in rank order, and round each sum once."""
     first, second, *others = values_of
-    totals = list(torch._foreach_add(first, second))
+    dtype = first[0].dtype
+    wide = wide_dtype(dtype, first[0].device)
+    if wide is dtype:
+        totals = list(torch._foreach_add(first, second))
+    else:
+        totals = [value.to(wide) for value in first]
+        torch._foreach_add_(totals, second)
     for values in others:
         torch._foreach_add_(totals, values)
-    return totals
+    return totals if wide is dtype else [total.to(dtype) for total in totals]
 
 
 def _decode(record: Record, data: Tensor, packets: Tensor) -> State:

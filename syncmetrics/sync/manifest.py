@@ -204,7 +204,7 @@ def is_described_by(value: Tensor, record: Record) -> bool:
         record.form is Form.DENSE
         and value.dtype is record.dtype
         and value.shape == record.shape
-        and value.device.type == record.device
+        and (value.is_cpu if record.device == "cpu" else value.device.type == record.device)
         and value.layout is torch.strided
     )
 

@@ -202,13 +202,14 @@ def values_inside(plan: SyncPlan, manifests: Sequence[Manifest], packets: Tensor
     return values
 
 
+_ADDED_UP = (torch.int64, torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _PLACED = (Form.DENSE, Form.ROWS)
 
 
 def simple_sums(
     schema: Schema, plan: SyncPlan, manifests: Sequence[Manifest], values: Sequence[Any]
 ) -> tuple[tuple[tuple[int, ...], tuple[list[Tensor], ...]], ...]:
-    """Find the states that are added up as they are: nothing is promoted, nothing subtracted, nobody left out."""
+    """Find the states that are added up as they are: of one dtype, nothing subtracted, nobody left out."""
     groups: dict[torch.dtype, list[int]] = {}
     for entry, state in zip(schema.entries, plan.states, strict=True):
         records = [m.records[state.index] for m in manifests]
@@ -217,7 +218,7 @@ def simple_sums(
             and entry.spec.reduction.name == "sum"
             and entry.spec.offset is None
             and len(state.ranks) == len(manifests)
-            and state.dtype in (torch.int64, torch.float64)
+            and state.dtype in _ADDED_UP
             and all(r.form is Form.DENSE and r.dtype is state.dtype for r in records)
         ):
             groups.setdefault(state.dtype, []).append(state.index)
