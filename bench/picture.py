@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,11 @@ def _bars(axes: Axes, shown: Sequence[Result]) -> None:
     _seconds(axes.xaxis)
     _frame(axes, "x")
     patches = [Patch(color=color, label=_NAMES[role]) for role, color in _COLORS.items()]
-    axes.legend(handles=patches, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=9, frameon=False)
+    axes.legend(handles=patches, loc="lower right", fontsize=9)  # the last rows are short
 
 
 def _label(result: Result) -> str:
-    words = f"{result['row']}: {result['label']}"
+    words = "\n".join(textwrap.wrap(f"{result['row']}: {result['label']}", 44))
     return words if result["world"] == 1 else f"{words}\n{result['world']} ranks"
 
 

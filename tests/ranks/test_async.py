@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from syncmetrics import MetricCollection, StateError
+from syncmetrics import MetricCollection, StateError, background
 from syncmetrics.testing import run_ranks
 from syncmetrics.testing.ranks import run_ranks_outcomes
+from syncmetrics.transport import LocalTransport
 from syncmetrics.transport.threads import run_threads
 from tests.ranks import async_bodies
 from tests.ranks.async_bodies import everything, feed
@@ -112,6 +113,42 @@ def test_a_process_can_end_before_anybody_waits(tmp_path: Path, ending: str) -> 
 
 
 # ---- one process -----------------------------------------------------------------------------------------------------
+
+
+class Noted:
+    """A job that says in which thread it ran."""
+
+    def __init__(self) -> None:
+        self.ran = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def run(self) -> None:
+        self.thread = threading.current_thread()
+        self.ran.set()
+
+
+def test_a_thread_waits_a_moment_for_the_next_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = background._Worker(LocalTransport())
+
+    def ran() -> threading.Thread:
+        job = Noted()
+        worker.submit(job)  # type: ignore[arg-type]
+        assert job.ran.wait(30)
+        assert job.thread is not None
+        return job.thread
+
+    monkeypatch.setattr(background, "_LINGER_SECONDS", 30.0)
+    first, second = ran(), ran()
+    assert first is second is not threading.current_thread()
+    assert first.is_alive()
+    monkeypatch.setattr(background, "_LINGER_SECONDS", 0.0)
+    assert ran() is first  # which then finds that it need not wait any more
+    first.join(30)
+    assert not first.is_alive()
+    last = ran()
+    assert last is not first
+    last.join(30)
+    assert not last.is_alive()
 
 
 def test_a_cached_value_is_left_alone() -> None:
