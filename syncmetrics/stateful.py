@@ -88,8 +88,8 @@ class StatefulModule(nn.Module):
             raise StateError(f"`{self._label}`: `name` must be a Python identifier, but is {name!r} instead.")
         if name in self._specs:
             raise StateError(f"`{self._label}`: state `{name}` is declared twice.")
-        taken = getattr(type(self), name, None)
-        if not isinstance(taken, _Reader | None) or name in self.__dict__ or name in self._modules:
+        known = isinstance(getattr(type(self), name, None), _Reader)
+        if (hasattr(type(self), name) and not known) or name in self.__dict__ or name in self._modules:
             raise StateError(
                 f"`{self._label}`: the name `{name}` is taken by an attribute of the metric; give the"
                 " state another one."
@@ -98,7 +98,7 @@ class StatefulModule(nn.Module):
             spec = declare_state(name, default, dist_reduce_fx, persistent)
         except (StateError, TypeError) as error:
             raise StateError(f"`{self._label}`: state `{name}`: {error}") from None
-        if taken is None:
+        if not known:
             setattr(type(self), name, _Reader(name))
         self._specs[name] = spec
         self._list_names = tuple(n for n, s in self._specs.items() if s.is_list)

@@ -874,5 +874,7 @@ def test_a_subclass_may_declare_what_its_base_declared_in_another_metric() -> No
 
     Either("low")
     assert Child("low").low == 1
-    with pytest.raises(StateError, match="taken by an attribute"):
-        Child("kept")
+    for name in ("kept", "higher_is_better", "compute"):
+        with pytest.raises(StateError, match="taken by an attribute"):
+            Child(name)
+    assert Child.higher_is_better is None
