@@ -132,6 +132,7 @@ class _Worker:
         self._jobs: deque[Job] = deque()
         self._news = threading.Condition()
         self._running = False
+        self._linger_seconds = _LINGER_SECONDS
 
     def submit(self, job: Job) -> None:
         """Run a job when those before it are done."""
@@ -146,12 +147,13 @@ class _Worker:
         try:
             thread.start()
         except RuntimeError:  # a process that is ending can start none any more
-            self._run(lingers=False)
+            self._linger_seconds = 0.0
+            self._run()
 
-    def _run(self, lingers: bool = True) -> None:
+    def _run(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._jobs, _LINGER_SECONDS if lingers else 0)
+                self._news.wait_for(lambda: self._jobs, self._linger_seconds)
                 if not self._jobs:
                     self._running = False
                     return

@@ -47,7 +47,7 @@ def keep_books(
     states = store.states.copy()
     try:
         # As `without_grad`, written out: this is the one place where a call more would be felt.
-        if not _grad_mode():  # so it is in inference mode too
+        if not _grad_mode():  # as in inference mode
             without_grad(function, metric, args, kwargs)
         else:
             _set_grad_mode(False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -137,22 +136,20 @@ class WholeCollection:
 
         Collective, if they are not: one sync for each route.
         """
-        metrics: dict[str, Any] = dict(zip(self._members, self.values(), strict=True))
-        fresh = all(metric._is_cached() for metric in metrics.values())
-        if fresh:
+        names = list(self._members)
+        if all(metric._is_cached() for metric in self.values()):
             self._note_cached()
+            return _computed(self, names)
         holders = self._holders()
-        syncing = [name for name in holders if metrics[name].sync_on_compute]
-        together = self._together(syncing)
-        alone = self._nodes([name for name in holders if name not in syncing]) if syncing != holders else []
-        nodes = [*alone, *(node for nodes, _ in together for node in nodes)]
-        if fresh or any(node.store.mode is not Mode.LOCAL for node in nodes):  # someone shows already what is wanted
-            return {name: metric.compute() for name, metric in metrics.items()}
-        with synced(together, self._label), copied(alone) if alone else nullcontext():
+        together = self._together([name for name in holders if self[name].sync_on_compute])
+        alone = self._nodes([name for name in holders if not self[name].sync_on_compute])
+        nodes = [*alone, *(node for members, _ in together for node in members)]
+        if any(node.store.mode is not Mode.LOCAL for node in nodes):  # someone shows already what is wanted
+            return _computed(self, names)
+        with synced(together, self._label), copied(alone), no_graph():
             if any(node.store.update_count == 0 for node in nodes):
                 self._warn_of_idle()
-            with no_graph():
-                return {name: metric._compute_shown() for name, metric in metrics.items()}
+            return {name: self[name]._compute_shown() for name in names}
 
     def _warn_of_idle(self: Any) -> None:
         idle = [name for name in self._members if self[name]._is_idle()]
@@ -175,27 +172,11 @@ def _computed(collection: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: collection[name].compute() for name in names}
 
 
-def _members_of(collection: Any) -> Callable[[Sequence[str]], Mapping[str, Sequence[Node]]]:
-    """Give the function that gives metrics and their nodes: the same ones again, as long as all hold what they held."""
-    known: tuple[Any, tuple[str, ...], dict[str, Sequence[Node]]] | None = None
-
-    def members(names: Sequence[str]) -> Mapping[str, Sequence[Node]]:
-        nonlocal known
-        groups = collection._groups()
-        if known is None or known[0] is not groups or known[1] != tuple(names):
-            found = {name: collection[name]._nodes(name) for name in names}
-            nested = any(core._modules for group in groups for core in group.cores)
-            known = (None if nested else groups, tuple(names), found)
-        return known[2]
-
-    return members
-
-
 def _take(collection: Any, synced: Sequence[str]) -> Taken:
     collection._refuse_synced("call unsync() first")
     return take(
         collection,
-        _members_of(collection),
+        lambda names: {name: collection[name]._nodes(name) for name in names},
         list(collection._members),
         [(together, collection[together[0]]._route()) for together in collection._by_route(synced)],
         collection._label,

@@ -11,7 +11,7 @@ from torch import nn
 
 from syncmetrics.adapted import AdaptedMetric
 from syncmetrics.adapters import adapter_of
-from syncmetrics.autograd import without_grad
+from syncmetrics.autograd import no_graph
 from syncmetrics.cadence import check_period
 from syncmetrics.collected import WholeCollection
 from syncmetrics.delegate import check_rank
@@ -182,9 +182,8 @@ class MetricCollection(WholeCollection, GroupedStates, nn.Module):
                 self._update_group(group, args, kwargs)
             for members in self._by_route(due):
                 sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
-            values: dict[str, Any] = without_grad(
-                lambda _: {name: self[name]._compute_step() for name in names}, self, (), {}
-            )
+            with no_graph():
+                values = {name: self[name]._compute_step() for name in names}
             for name, value in values.items():
                 remember(value, self[name], "forward", is_global=name in due)
         for group in groups:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from syncmetrics.errors import StateError
-from syncmetrics.session import Node, Together, unique_nodes
+from syncmetrics.session import Node, Together, by_route, unique_nodes
 from syncmetrics.sharing import Group, groups_of, take_apart
 from syncmetrics.states import Mode
-from syncmetrics.transport import Transport
 
 __all__ = ["GroupedStates"]
 
@@ -71,16 +71,8 @@ class GroupedStates:
             alike.setdefault((id(metric._group), metric.sync_timeout), []).append(name)
         if len(alike) <= 1:
             return [sorted(names)] if names else []
-        routes: list[tuple[Transport, float | None, list[str]]] = []
-        for together in alike.values():
-            route = self[together[0]]._route()
-            for transport, timeout, members in routes:
-                if transport is route.transport and timeout == route.timeout:
-                    members.extend(together)
-                    break
-            else:
-                routes.append((route.transport, route.timeout, together))
-        return sorted((sorted(members) for _, _, members in routes))
+        routes = by_route((self[members[0]]._route(), members) for members in alike.values())
+        return sorted(sorted(chain.from_iterable(members)) for members, _ in routes)
 
     def _together(self: Any, names: Sequence[str]) -> Together:
         """Give the nodes of these metrics, by the route that they are synced over."""

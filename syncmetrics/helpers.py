@@ -16,7 +16,7 @@ from syncmetrics.collection import MetricCollection
 from syncmetrics.errors import StateError
 from syncmetrics.metric import Metric
 from syncmetrics.reductions import ReduceFx
-from syncmetrics.session import Syncable, unique_nodes
+from syncmetrics.session import Syncable, Together, by_route, unique_nodes
 from syncmetrics.session import synced as show_all
 from syncmetrics.states import State, States, check_value, declare_state, spec_of_value
 from syncmetrics.sync import Part, Route, report_failure, sync_parts
@@ -235,16 +235,10 @@ def _foreign_nodes_of(path: str, metric: Any, timeout: float | None) -> Iterator
         yield Route(resolve_transport(group), timeout=timeout), node
 
 
-def _by_transport(nodes: Sequence[tuple[Route, Syncable]], process_group: Any) -> list[tuple[list[Syncable], Route]]:
+def _by_transport(nodes: Sequence[tuple[Route, Syncable]], process_group: Any) -> Together:
     """Group nodes by whom they sync with, in an order that is the same on every rank."""
-    routes: list[tuple[list[Syncable], Route]] = []
-    for route, node in sorted(nodes, key=lambda pair: pair[1].path):
-        if process_group is not OWN:
-            route = replace(route, transport=resolve_transport(process_group))
-        for members, other in routes:
-            if other.transport is route.transport and other.timeout == route.timeout:
-                members.append(node)
-                break
-        else:
-            routes.append(([node], route))
-    return [(unique_nodes(members), route) for members, route in routes]
+    pairs = sorted(nodes, key=lambda pair: pair[1].path)
+    if process_group is not OWN:
+        transport = resolve_transport(process_group)
+        pairs = [(replace(route, transport=transport), node) for route, node in pairs]
+    return [(unique_nodes(members), route) for members, route in by_route(pairs)]

@@ -198,7 +198,7 @@ def _showing(taken: Taken, members: _Members, names: Sequence[str], results: Map
     nodes = unique_nodes([node for name in names for node in members[name]])
     if any(node.store.mode is not Mode.LOCAL for node in nodes):
         raise StateError("the metric is synced already; leave sync_context() or call unsync() first.")
-    values = [(module, module._cache) for module in _stateful(taken.host)]
+    values = [(module, module._cache) for module in taken.host.modules() if isinstance(module, StatefulModule)]
     try:
         for module, _ in values:
             module._cache = None
@@ -210,17 +210,6 @@ def _showing(taken: Taken, members: _Members, names: Sequence[str], results: Map
         put_back(nodes)
         for module, value in values:
             module._cache = value
-
-
-def _stateful(host: Any) -> Iterator[StatefulModule]:
-    """Give a metric or collection and all metrics inside it."""
-    if isinstance(host, StatefulModule):
-        yield host
-    for inner in host._modules.values():
-        if inner is not None and inner._modules:
-            yield from _stateful(inner)
-        elif isinstance(inner, StatefulModule):
-            yield inner
 
 
 def _show(node: Node, result: Merged, *, is_global: bool) -> None:

@@ -6,7 +6,7 @@ brings a part, shows a result, and puts back what it had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, TypeVar
@@ -21,6 +21,7 @@ __all__ = [
     "Syncable",
     "Together",
     "absorb",
+    "by_route",
     "copied",
     "put_back",
     "show_synced",
@@ -32,6 +33,7 @@ __all__ = [
 
 
 _Any = TypeVar("_Any", bound="Syncable")
+_Thing = TypeVar("_Thing")
 
 #: Nodes, and the route that they are synced over.
 Together: TypeAlias = "Sequence[tuple[Sequence[Syncable], Route]]"
@@ -121,6 +123,19 @@ class Node:
     def reset(self) -> None:
         """Give every state its default."""
         self.store.reset(fresh_states(self.specs, self.store.device))
+
+
+def by_route(pairs: Iterable[tuple[Route, _Thing]]) -> list[tuple[list[_Thing], Route]]:
+    """Put together what goes over one transport with one timeout, in the order given."""
+    routes: list[tuple[list[_Thing], Route]] = []
+    for route, thing in pairs:
+        for things, other in routes:
+            if other.transport is route.transport and other.timeout == route.timeout:
+                things.append(thing)
+                break
+        else:
+            routes.append(([thing], route))
+    return routes
 
 
 def unique_nodes(nodes: Sequence[_Any]) -> list[_Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from syncmetrics.bookkeeping import raw_function
 from syncmetrics.metric import Metric
+from syncmetrics.stateful import SYNC_POLICY
 from syncmetrics.states import Mode, Store, spec_key
 
 __all__ = ["Group", "groups_of", "share_states", "take_apart"]
@@ -65,9 +66,9 @@ def share_states(metrics: Iterable[Metric]) -> None:
 def _sharing_key(metric: Metric) -> tuple[Any, ...]:
     """Give what two metrics must have in common: the code, the declarations, the settings, and with whom they sync."""
     code = (raw_function(type(metric).update), type(metric).merge_states)
-    when = (metric.sync_on_compute, metric.dist_sync_on_step, metric.sync_every)
-    policy = (*when, metric.sync_timeout, metric._store.device)
-    return (metric.compute_group, code, spec_key(metric._specs.values()), _hashable(metric._group), policy)
+    policy = tuple(_hashable(getattr(metric, name)) for name in SYNC_POLICY)
+    where = (metric.sync_timeout, metric._store.device)
+    return (metric.compute_group, code, spec_key(metric._specs.values()), policy, where)
 
 
 def take_apart(cores: Sequence[Metric]) -> None:

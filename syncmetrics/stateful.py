@@ -15,19 +15,19 @@ from syncmetrics.reductions import ReduceFx
 from syncmetrics.rows import RowBuffer, rows_like
 from syncmetrics.states import State, States, StateSpec, Store, declare_state, fresh_states, own_tensor
 
-__all__ = ["StatefulModule"]
+__all__ = ["SYNC_POLICY", "StatefulModule"]
 
 #: Attributes that are set in every step and are no module and no parameter, which nn.Module looks for at some length.
 _PLAIN = frozenset({"_cache", "_forward_cache", "_own_store", "_steps"})
 
-#: With whom a metric is synced, and when.
-_POLICY = frozenset({"_group", "dist_sync_on_step", "sync_every", "sync_on_compute"})
+#: With whom a metric is synced, and when: equal in all metrics that share their states.
+SYNC_POLICY = ("_group", "dist_sync_on_step", "sync_every", "sync_on_compute")
 
 _Self = TypeVar("_Self", bound="StatefulModule")
 
 
 class _Reader:
-    """Reads a state of this name, in a metric that has it. It does what `__getattr__` does, in half the time.
+    """Reads a state of this name, in a metric that has it. It does what `__getattr__` does, in less time.
 
     It stands in the class, where nothing is looked up in vain, and keeps nothing from an instance that has another
     attribute of the name.
@@ -116,7 +116,7 @@ class StatefulModule(nn.Module):
             if name in _PLAIN:
                 self.__dict__[name] = value
             else:
-                if name in _POLICY and self.__dict__.get(name, value) != value:
+                if name in SYNC_POLICY and self.__dict__.get(name, value) != value:
                     self._leave_group()  # metrics that share states are synced alike
                 super().__setattr__(name, value)
             return

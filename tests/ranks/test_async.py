@@ -127,7 +127,7 @@ class Noted:
         self.ran.set()
 
 
-def test_a_thread_waits_a_moment_for_the_next_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_waits_a_moment_for_the_next_job() -> None:
     worker = background._Worker(LocalTransport())
 
     def ran() -> threading.Thread:
@@ -137,11 +137,11 @@ def test_a_thread_waits_a_moment_for_the_next_job(monkeypatch: pytest.MonkeyPatc
         assert job.thread is not None
         return job.thread
 
-    monkeypatch.setattr(background, "_LINGER_SECONDS", 30.0)
+    worker._linger_seconds = 30.0
     first, second = ran(), ran()
     assert first is second is not threading.current_thread()
     assert first.is_alive()
-    monkeypatch.setattr(background, "_LINGER_SECONDS", 0.0)
+    worker._linger_seconds = 0.0
     assert ran() is first  # which then finds that it need not wait any more
     first.join(30)
     assert not first.is_alive()

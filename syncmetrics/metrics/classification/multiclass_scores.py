@@ -1,7 +1,7 @@
 """All scores and all their averages out of one set of counts, at once: a score more costs next to nothing.
 
 They are written twice: with tensor operations, for many classes and for counts on an accelerator, which nobody is to
-wait for; and in plain Python for a small matrix on the CPU, where thirty tensor operations cost three times as much.
+wait for; and in plain Python for a small matrix on the CPU, where thirty tensor operations cost several times as much.
 """
 
 from __future__ import annotations
