@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from syncmetrics.integrations.lightning import MetricsCallback
+from syncmetrics.frameworks.lightning import MetricsCallback
 from syncmetrics.metrics import BinaryAccuracy, MeanMetric
 
 EPOCHS = 2

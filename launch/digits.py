@@ -38,7 +38,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from syncmetrics import ClasswiseWrapper, Metric, MetricCollection, MetricLogger
-from syncmetrics.data import EvalSampler
+from syncmetrics.data.samplers import EvalSampler
 from syncmetrics.logger import ConsoleSink, JSONLinesSink
 from syncmetrics.metrics import (
     BinaryAUROC,

@@ -1,61 +1,78 @@
-"""Distributed-aware metrics for PyTorch: the value on N ranks is the value of one process, for one exchange."""
+"""Distributed-aware metrics for PyTorch: the value on N ranks is the value of one process, for one exchange.
 
-from syncmetrics.adapters import Adapter, register_adapter
-from syncmetrics.collection import MetricCollection
-from syncmetrics.errors import (
-    PacketError,
-    PeerError,
-    PeerLostError,
-    SchemaMismatchError,
-    StateError,
-    SyncError,
-    SyncmetricsError,
-    SyncTimeoutError,
-)
-from syncmetrics.faults import share_errors
-from syncmetrics.helpers import gather_ragged, sync_and_compute, sync_states, synced
-from syncmetrics.joining import join
-from syncmetrics.logger import MetricLogger
-from syncmetrics.metric import Metric
-from syncmetrics.pending import PendingStates, PendingValue
-from syncmetrics.rows import RowBuffer
-from syncmetrics.states import dim_zero_cat
-from syncmetrics.sync import SyncRecord, Trace, trace
-from syncmetrics.transport import WORLD
-from syncmetrics.transport.patience import set_sync_timeout
-from syncmetrics.wrappers import ClasswiseWrapper
+Every public name is here, `syncmetrics.NAME`, and is imported when it is first used. The metrics are also in modules by
+family, as in torchmetrics: `syncmetrics.classification`, `.regression`, `.aggregation`, `.retrieval`, `.wrappers`.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "WORLD",
-    "Adapter",
-    "ClasswiseWrapper",
-    "Metric",
-    "MetricCollection",
-    "MetricLogger",
-    "PacketError",
-    "PeerError",
-    "PeerLostError",
-    "PendingStates",
-    "PendingValue",
-    "RowBuffer",
-    "SchemaMismatchError",
-    "StateError",
-    "SyncError",
-    "SyncRecord",
-    "SyncTimeoutError",
-    "SyncmetricsError",
-    "Trace",
-    "__version__",
-    "dim_zero_cat",
-    "gather_ragged",
-    "join",
-    "register_adapter",
-    "set_sync_timeout",
-    "share_errors",
-    "sync_and_compute",
-    "sync_states",
-    "synced",
-    "trace",
-]
+#: Where each public name comes from. `__init__.pyi` says the same to type checkers and editors.
+_ROOMS = {
+    "aggregation": ("CatMetric", "MaxMetric", "MeanMetric", "MinMetric", "Quantile", "SumMetric"),
+    "checkpoint": (),
+    "classification": (
+        "BinaryAUROC",
+        "BinaryAccuracy",
+        "BinaryAveragePrecision",
+        "MulticlassAccuracy",
+        "MulticlassConfusionMatrix",
+        "MulticlassF1Score",
+        "MulticlassPrecision",
+        "MulticlassRecall",
+    ),
+    "data": ("EvalSampler", "valid_mask"),
+    "errors": (
+        "PacketError",
+        "PeerError",
+        "PeerLostError",
+        "SchemaMismatchError",
+        "StateError",
+        "SyncError",
+        "SyncTimeoutError",
+        "SyncmetricsError",
+    ),
+    "foreign": ("Adapter", "gather_ragged", "register_adapter", "sync_and_compute", "sync_states", "synced"),
+    "frameworks": (),
+    "logger": (
+        "CSVSink",
+        "ConsoleSink",
+        "JSONLinesSink",
+        "MLflowSink",
+        "MetricLogger",
+        "TensorBoardSink",
+        "WandbSink",
+    ),
+    "metric": ("Metric", "MetricCollection"),
+    "plotting": (),
+    "regression": ("MeanAbsoluteError", "MeanSquaredError", "SpearmanCorrCoef"),
+    "retrieval": ("RetrievalMAP", "RetrievalMRR"),
+    "schedule": ("PendingStates", "PendingValue", "join", "share_errors"),
+    "shuffle": ("distinct_mask",),
+    "states": ("RowBuffer", "dim_zero_cat"),
+    "sync": ("SyncRecord", "Trace", "trace"),
+    "testing": ("assert_matches_single_process", "run_ranks"),
+    "transport": ("WORLD", "set_sync_timeout"),
+    "wrappers": ("ClasswiseWrapper",),
+}
+_WHERE = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted([*_WHERE, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name, or a room, when it is first asked for (PEP 562)."""
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f"syncmetrics.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"syncmetrics.{name}")
+    if name.startswith("_"):
+        raise AttributeError(f"module 'syncmetrics' has no attribute {name!r}")
+    raise importlib.import_module("syncmetrics.missing").error_for(name, [*_WHERE, *_ROOMS])
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE, *_ROOMS])

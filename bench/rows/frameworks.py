@@ -74,7 +74,7 @@ def _build_ignite(case: Case, rank: int) -> Built:
     import ignite.metrics as room
     from ignite.engine import Engine
 
-    from syncmetrics.integrations.ignite import attach
+    from syncmetrics.foreign.ignite import attach
 
     batch = batch_of(512, rank, scores=True)
 

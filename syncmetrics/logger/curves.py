@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.drawing import INK, draw_matrix
+from syncmetrics.plotting.draw import INK, draw_matrix
 from syncmetrics.logger.records import Record
 from syncmetrics.optional import load
 

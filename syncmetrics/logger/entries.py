@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from syncmetrics.adapters import adapter_of
-from syncmetrics.collection import MetricCollection
+from syncmetrics.foreign.adapter import adapter_of
+from syncmetrics.metric.collection import MetricCollection
 from syncmetrics.logger.records import flatten
-from syncmetrics.metric import Metric
-from syncmetrics.naming import flatten as flatten_members
+from syncmetrics.metric.metric import Metric
+from syncmetrics.metric.naming import flatten as flatten_members
 
 __all__ = ["Entry", "is_metric"]
 

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from syncmetrics.metric import Metric
-from syncmetrics.metrics._common import accumulate_dtype
+from syncmetrics.metric.metric import Metric
+from syncmetrics.family.checks import accumulate_dtype
 
 __all__ = ["PlainValues", "Row", "RunningMeans", "as_number", "as_weight", "fold_rows"]
 

@@ -7,12 +7,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from syncmetrics.metric import Metric
-from syncmetrics.session import Node
+from syncmetrics.metric.metric import Metric
+from syncmetrics.sync.show import Node
 from syncmetrics.shuffle.node import Answered, AskedStore, ShuffleNode, told_alone
 from syncmetrics.shuffle.peers import Peers, together
 from syncmetrics.shuffle.plan import Question
-from syncmetrics.states import States, Store
+from syncmetrics.states.store import States, Store
 from syncmetrics.sync import Route
 from syncmetrics.transport import LocalTransport
 

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 import torch
 
-from syncmetrics.reductions import promote
-from syncmetrics.session import Node
+from syncmetrics.states.reductions import promote
+from syncmetrics.sync.show import Node
 from syncmetrics.shuffle.peers import Peers, Told, together
 from syncmetrics.shuffle.plan import Choice, Question, Summary, brings_rows, decide, dtypes_of
-from syncmetrics.states import Mode, State, States, StateSpec, Store, declare_state
+from syncmetrics.states.store import Mode, State, States, StateSpec, Store, declare_state
 from syncmetrics.sync import Merged, Part, Route, sync_parts
 
 __all__ = ["Answered", "AskedStore", "ShuffleNode", "Solve", "told_alone"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import SchemaMismatchError
-from syncmetrics.reductions import promote
+from syncmetrics.states.reductions import promote
 
 __all__ = ["Choice", "Question", "Summary", "brings_rows", "choose_bounds", "decide", "dtypes_of", "sample_places"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from syncmetrics.states import State, own_tensor
+from syncmetrics.states.store import State, own_tensor
 
 __all__ = ["Rows"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from syncmetrics.errors import PeerError, SchemaMismatchError, StateError
-from syncmetrics.reductions import promote
+from syncmetrics.states.reductions import promote
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, Status
 from syncmetrics.sync.packet import Header
 

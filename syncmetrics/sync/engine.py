@@ -12,10 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from syncmetrics.autograd import no_graph
+from syncmetrics.states.autograd import no_graph
 from syncmetrics.errors import PacketError, PeerError
-from syncmetrics.reductions import resolve_reduction
-from syncmetrics.states import StateSpec, own_copy
+from syncmetrics.states.reductions import resolve_reduction
+from syncmetrics.states.store import StateSpec, own_copy
 from syncmetrics.sync.check import (
     check_failures,
     check_manifests,

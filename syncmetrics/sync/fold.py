@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
-from syncmetrics.reductions import cat_rows, finish_sum, wide_dtype
-from syncmetrics.states import State, States, own_copy
+from syncmetrics.states.reductions import cat_rows, finish_sum, wide_dtype
+from syncmetrics.states.store import State, States, own_copy
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema
 from syncmetrics.sync.packet import decode_bundle, from_bytes
 from syncmetrics.sync.plan import SyncPlan

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
-from syncmetrics.reductions import promote
-from syncmetrics.states import State, States, StateSpec, check_value
+from syncmetrics.states.reductions import promote
+from syncmetrics.states.store import State, States, StateSpec, check_value
 
 __all__ = [
     "Entry",

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.states import StateSpec
+from syncmetrics.states.store import StateSpec
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, schema_of
 from syncmetrics.sync.packet import Said, from_bytes, packet_size, payload_layout, shared_bytes
 from syncmetrics.sync.plan import SyncPlan

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import PacketError
-from syncmetrics.plain import decode_plain, encode_plain
+from syncmetrics.states.plain import decode_plain, encode_plain
 from syncmetrics.sync.manifest import Form, Manifest, Record, Status
 
 __all__ = [

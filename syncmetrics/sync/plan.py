@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from syncmetrics.reductions import promote
+from syncmetrics.states.reductions import promote
 from syncmetrics.sync.check import participants
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Record, Schema
 from syncmetrics.sync.packet import align, payload_layout

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from syncmetrics.reductions import Reduction
+from syncmetrics.states.reductions import Reduction
 from syncmetrics.sync.packet import as_bytes, from_bytes
 from syncmetrics.sync.ragged import share_pieces
 from syncmetrics.sync.route import Route

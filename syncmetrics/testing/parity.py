@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.collection import MetricCollection
-from syncmetrics.metric import Metric
-from syncmetrics.states import States
+from syncmetrics.metric.collection import MetricCollection
+from syncmetrics.metric.metric import Metric
+from syncmetrics.states.store import States
 from syncmetrics.transport.threads import run_threads
 
 __all__ = ["assert_matches_single_process"]

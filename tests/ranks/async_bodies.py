@@ -21,7 +21,7 @@ from syncmetrics import (
     join,
     register_adapter,
 )
-from syncmetrics.adapters import Adapter
+from syncmetrics.foreign.adapter import Adapter
 from syncmetrics.transport import resolve_transport
 from tests.samples import Accuracy, Counts, Most, Names, Outer, PerClass, Rows, Total, Welford, bits, local_bits
 

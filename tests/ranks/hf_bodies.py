@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from syncmetrics import Metric, MetricCollection
-from syncmetrics.metrics.classification import MulticlassAccuracy
+from syncmetrics.classification import MulticlassAccuracy
 
 
 class Rows(Metric):
@@ -40,7 +40,7 @@ def every_sample_once(rank: int, world_size: int) -> list[str]:
     from accelerate import Accelerator
     from accelerate.utils import DataLoaderConfiguration
 
-    from syncmetrics.integrations.accelerate import valid_mask
+    from syncmetrics.frameworks.accelerate import valid_mask
 
     wrong = []
     settings: list[tuple[dict[str, bool], int, bool]] = [
@@ -73,7 +73,7 @@ def refusals(rank: int, world_size: int) -> list[str]:
     _environment(rank, world_size)
     from accelerate import Accelerator
 
-    from syncmetrics.integrations.accelerate import valid_mask
+    from syncmetrics.frameworks.accelerate import valid_mask
 
     accelerator = Accelerator(cpu=True)
     found = []
@@ -119,7 +119,7 @@ def trainer(rank: int, world_size: int, directory: str, count: int) -> Any:
             del os.environ[name]
     from transformers import BertConfig, BertForTokenClassification, Trainer, TrainingArguments, set_seed
 
-    from syncmetrics.integrations.transformers import TrainerMetrics
+    from syncmetrics.frameworks.transformers import TrainerMetrics
 
     set_seed(3)
     sizes = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -164,7 +164,7 @@ class Rowcount(Metric):
 
 def callables(rank: int, world_size: int) -> Any:
     """Call the two callables as a Trainer would, without one."""
-    from syncmetrics.integrations.transformers import TrainerMetrics
+    from syncmetrics.frameworks.transformers import TrainerMetrics
 
     causal = TrainerMetrics(Rowcount(), shift=True, name="rows")
     labels = torch.tensor([[1, 2, 3], [1, -100, 2]])

@@ -13,7 +13,7 @@ from ignite.metrics.regression import GeometricMeanRelativeAbsoluteError, Maximu
 from torch import Tensor
 
 from syncmetrics import Metric, MetricCollection, sync_and_compute, synced
-from syncmetrics.integrations.ignite import attach
+from syncmetrics.foreign.ignite import attach
 
 SHARDS: dict[str, list[list[int]]] = {
     "even": [[4, 4], [4, 4], [4, 4]],
@@ -118,7 +118,7 @@ def table(rank: int, world_size: int) -> list[str]:
 
 
 def _no_world() -> Any:
-    from syncmetrics.integrations.ignite import _alone
+    from syncmetrics.foreign.ignite import _alone
 
     return _alone()
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from syncmetrics import ClasswiseWrapper, MetricCollection
-from syncmetrics.data import EvalSampler
-from syncmetrics.integrations.lightning import MetricsCallback, log_picture
-from syncmetrics.integrations.torchmetrics import fuse, uninstall
+from syncmetrics.data.samplers import EvalSampler
+from syncmetrics.frameworks.lightning import MetricsCallback, log_picture
+from syncmetrics.foreign.torchmetrics import fuse, uninstall
 from syncmetrics.metrics import (
     BinaryAUROC,
     MeanMetric,

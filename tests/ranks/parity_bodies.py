@@ -23,7 +23,7 @@ from syncmetrics import (
     sync_states,
     synced,
 )
-from syncmetrics.reductions import check_arithmetic
+from syncmetrics.states.reductions import check_arithmetic
 from tests.samples import DTYPES, Counts, Most, Names, Outer, PerClass, Rows, Total, Welford, bits, local_bits
 
 

@@ -8,7 +8,7 @@ from syncmetrics.testing import run_ranks
 
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
-from syncmetrics.integrations.accelerate import last_batch_mask
+from syncmetrics.frameworks.accelerate import last_batch_mask
 from tests.ranks import hf_bodies
 
 

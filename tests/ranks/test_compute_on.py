@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 
 from syncmetrics import MetricCollection, PacketError
-from syncmetrics.delegate import decode_value, encode_value
+from syncmetrics.schedule.one_rank import decode_value, encode_value
 from syncmetrics.testing import run_ranks
 from syncmetrics.testing.ranks import run_ranks_outcomes
 from syncmetrics.transport.threads import run_threads

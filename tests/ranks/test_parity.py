@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from syncmetrics import Metric, StateError, gather_ragged, sync_states
-from syncmetrics.reductions import check_arithmetic
+from syncmetrics.states.reductions import check_arithmetic
 from syncmetrics.testing import run_ranks
 from syncmetrics.transport.threads import run_threads
 from tests.ranks import parity_bodies
@@ -426,7 +426,7 @@ def test_gather_ragged(values: list[Tensor], data: st.DataObject) -> None:
 
 def test_chunks_smaller_than_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Staging memory is bounded, and the result does not depend on the bound."""
-    from syncmetrics.states import declare_state
+    from syncmetrics.states.store import declare_state
     from syncmetrics.sync import Route, engine
     from syncmetrics.sync.manifest import Part
     from syncmetrics.transport import resolve_transport

@@ -276,8 +276,8 @@ PLACES = (
     "syncmetrics.shuffle.exchange.sample_places",
     "syncmetrics.shuffle.exchange._targets",
     "syncmetrics.shuffle.exchange._RoundPlan.__init__",
-    "syncmetrics.metrics.spearman.twice_ranks",
-    "syncmetrics.metrics.spearman.inner_product",
+    "syncmetrics.regression.spearman.twice_ranks",
+    "syncmetrics.regression.spearman.inner_product",
 )
 
 

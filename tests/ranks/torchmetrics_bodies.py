@@ -16,8 +16,8 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from syncmetrics import MetricCollection, sync_and_compute
 from syncmetrics.integrations import torchmetrics as room
-from syncmetrics.integrations.torchmetrics import routing
-from syncmetrics.integrations.torchmetrics.together import fused as fused_now
+from syncmetrics.foreign.torchmetrics import routing
+from syncmetrics.foreign.torchmetrics.together import fused as fused_now
 from syncmetrics.testing import run_ranks
 from tests.ranks.torchmetrics_rows import ROWS
 

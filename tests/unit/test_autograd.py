@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import pytest
 import torch
 
-from syncmetrics.autograd import no_graph, without_grad
+from syncmetrics.states.autograd import no_graph, without_grad
 
 AROUND: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "grad": torch.enable_grad,

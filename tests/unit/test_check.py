@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from syncmetrics import PeerError, SchemaMismatchError
-from syncmetrics.states import declare_state
+from syncmetrics.states.store import declare_state
 from syncmetrics.sync.check import (
     check_failures,
     check_manifests,

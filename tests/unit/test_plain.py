@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from syncmetrics import PacketError
-from syncmetrics.plain import check_plain, decode_plain, encode_plain
+from syncmetrics.states.plain import check_plain, decode_plain, encode_plain
 from tests.samples import bits
 from tests.strategies import PLAIN
 

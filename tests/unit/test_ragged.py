@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from syncmetrics import sync_states
-from syncmetrics.reductions import resolve_reduction
+from syncmetrics.states.reductions import resolve_reduction
 from syncmetrics.sync.ragged import FEW_RANKS, STEP_BYTES, Way, choose_way, gather_ragged_bytes, windows
 from syncmetrics.sync.route import MAX_CHUNK_BYTES, Route
 from syncmetrics.sync.slices import cut_evenly, reduce_in_slices

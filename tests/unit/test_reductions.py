@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from syncmetrics import StateError
-from syncmetrics.reductions import cat_rows, check_arithmetic, promote, resolve_reduction, wide_dtype
+from syncmetrics.states.reductions import cat_rows, check_arithmetic, promote, resolve_reduction, wide_dtype
 from tests.samples import DTYPES, bits
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from syncmetrics import Metric, RowBuffer, StateError, dim_zero_cat
-from syncmetrics.rows import back_to, mark_of
+from syncmetrics.states.rows import back_to, mark_of
 from syncmetrics.transport.threads import run_threads
 from tests.samples import bits
 

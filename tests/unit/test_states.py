@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from syncmetrics import StateError, dim_zero_cat
-from syncmetrics.states import (
+from syncmetrics.states.store import (
     Mode,
     StateSpec,
     Store,

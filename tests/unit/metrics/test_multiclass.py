@@ -18,8 +18,8 @@ from syncmetrics.metrics import (
     MulticlassPrecision,
     MulticlassRecall,
 )
-from syncmetrics.metrics.classification.multiclass_counts import _rows_of
-from syncmetrics.metrics.classification.multiclass_scores import scores_of, scores_of_matrix
+from syncmetrics.classification.multiclass_counts import _rows_of
+from syncmetrics.classification.multiclass_scores import scores_of, scores_of_matrix
 
 FAMILY = (MulticlassAccuracy, MulticlassPrecision, MulticlassRecall, MulticlassF1Score)
 COLUMN = {MulticlassPrecision: 0, MulticlassRecall: 1, MulticlassF1Score: 2}

@@ -22,7 +22,7 @@ from syncmetrics.metrics import (
     RetrievalMRR,
     SpearmanCorrCoef,
 )
-from syncmetrics.metrics._exact import inner_product, join_parts, mean_by_group, sum_of_products, unit_ratios
+from syncmetrics.family.exact import inner_product, join_parts, mean_by_group, sum_of_products, unit_ratios
 
 
 def value_of(metric: Any, *columns: Tensor, pieces: int = 1) -> Tensor:

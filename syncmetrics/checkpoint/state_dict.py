@@ -1,0 +1,99 @@
+"""Persistent states in a `state_dict`: plain tensors under stable keys, whatever the kind of state.
+
+A tensor state is saved as it is. A list state is saved as one uint8 tensor, in the encoding that also travels between
+ranks, so that the key is there when the list is empty, and that any format which can hold tensors can hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from syncmetrics.errors import PacketError
+from syncmetrics.states.rows import rows_like
+from syncmetrics.states.store import State, States, StateSpec
+from syncmetrics.sync.manifest import Form
+from syncmetrics.sync.packet import decode_bundle, encode_bundle
+
+__all__ = ["load", "save"]
+
+_COUNT = "_update_count"
+_FORMS = {Form.NOTHING: 0, Form.BUNDLE: 1, Form.PLAIN: 2}
+
+
+def save(
+    destination: dict[str, Any], prefix: str, specs: Mapping[str, StateSpec], states: States, update_count: int
+) -> None:
+    """Put the persistent states into a state dict."""
+    persistent = [name for name, spec in specs.items() if spec.persistent]
+    for name in persistent:
+        destination[prefix + name] = _encode(states[name], specs[name])
+    if persistent:
+        destination[prefix + _COUNT] = torch.tensor(update_count)
+
+
+@torch.no_grad()
+def load(
+    state_dict: Mapping[str, Any],
+    prefix: str,
+    specs: Mapping[str, StateSpec],
+    device: torch.device,
+    strict: bool,
+    missing_keys: list[str],
+    error_msgs: list[str],
+) -> tuple[dict[str, Any], tuple[States, int] | None]:
+    """Take the persistent states out of a state dict, which stays as it is.
+
+    Returns:
+        What is left in the state dict; and the states with their number of updates, or None if there are none.
+    """
+    persistent = [name for name, spec in specs.items() if spec.persistent]
+    keys = {prefix + name for name in [*persistent, _COUNT]}
+    rest = {key: value for key, value in state_dict.items() if not persistent or key not in keys}
+    found = [name for name in persistent if prefix + name in state_dict]
+    if strict:
+        missing_keys.extend(prefix + name for name in persistent if name not in found)
+    states: States = {}
+    for name in found:
+        try:
+            with torch.inference_mode(False):
+                states[name] = _decode(state_dict[prefix + name], specs[name], device)
+        except (PacketError, TypeError) as error:
+            error_msgs.append(f"state `{prefix}{name}` cannot be loaded: {error}")
+    if not states:
+        return rest, None
+    return rest, (states, int(state_dict.get(prefix + _COUNT, 1)))
+
+
+def _encode(value: State, spec: StateSpec) -> Tensor:
+    if isinstance(value, Tensor) and not spec.is_list:
+        return value.detach().clone()
+    value = [value] if isinstance(value, Tensor) else value
+    form = Form.NOTHING if not value else Form.BUNDLE if isinstance(value[0], Tensor) else Form.PLAIN
+    mark = torch.zeros(16, dtype=torch.uint8)  # one byte is needed, sixteen keep what follows aligned
+    mark[0] = _FORMS[form]
+    return mark if form is Form.NOTHING else torch.cat([mark, encode_bundle(value).cpu()])
+
+
+def _decode(value: Any, spec: StateSpec, device: torch.device) -> State:
+    if isinstance(value, list):  # as other libraries save it
+        return _on(device, spec, value)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"it is a {type(value).__name__}, not a tensor")
+    if not spec.is_list:
+        return value.detach().to(device, copy=True)
+    if value.dtype is not torch.uint8 or value.numel() < 16:
+        raise TypeError("it is not a list that was saved by this package")
+    forms = {code: form for form, code in _FORMS.items()}
+    form = forms.get(int(value[0]))
+    if form is None:
+        raise PacketError("it has an unknown encoding")
+    return _on(device, spec, [] if form is Form.NOTHING else decode_bundle(form, value[16:].clone()))
+
+
+def _on(device: torch.device, spec: StateSpec, items: list[Any]) -> list[Any]:
+    moved = [item.to(device) if isinstance(item, Tensor) else item for item in items]
+    return rows_like(spec.default, moved) if isinstance(spec.default, list) else moved

@@ -1,0 +1,106 @@
+"""Metrics around a metric: they have no states of their own, and no sync of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from syncmetrics.metric.metric import Metric
+from syncmetrics.states.store import Store
+
+__all__ = ["ClasswiseWrapper"]
+
+
+class ClasswiseWrapper(Metric):
+    """Give the values of a metric with one value for each class under the names of the classes.
+
+    Args:
+        metric: A metric whose `compute` gives a tensor of shape `(num_classes,)` (`average=None`).
+        labels: Names of the classes. Left out, they are numbered, which takes a metric that knows its `num_classes`.
+        prefix: In front of each label. Left out, it is the lower-case name of the metric's class and "_", unless there
+            is a postfix.
+        postfix: Behind each label.
+
+    Raises:
+        TypeError: `metric` is none, or the labels are not strings.
+        ValueError: The number of classes cannot be known, does not fit, or two labels are equal.
+    """
+
+    def __init__(
+        self, metric: Metric, labels: Sequence[str] | None = None, prefix: str | None = None, postfix: str | None = None
+    ) -> None:
+        if not isinstance(metric, Metric):
+            raise TypeError(f"`metric` must be a syncmetrics.Metric, but is a {type(metric).__name__} instead.")
+        super().__init__(
+            dist_sync_on_step=metric.dist_sync_on_step,
+            sync_on_compute=metric.sync_on_compute,
+            process_group=metric._group,
+            sync_timeout=metric.sync_timeout,
+            sync_every=metric.sync_every,
+            compute_on=metric.compute_on,
+        )
+        self.metric = metric
+        self.higher_is_better = metric.higher_is_better
+        num_classes = getattr(metric, "num_classes", None)
+        if labels is None:
+            if not isinstance(num_classes, int):
+                raise ValueError(
+                    f"`labels` must be given for {type(metric).__name__}, which does not say its `num_classes`."
+                )
+            labels = [str(index) for index in range(num_classes)]
+        self._names = _names(metric, list(labels), num_classes, prefix, postfix)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the values, one for each class."""
+        return self._names
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Update the metric inside."""
+        self.metric.update(*args, **kwargs)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Give the value of each class by name. Collective, as the metric inside."""
+        values = self.metric.compute()
+        if not isinstance(values, Tensor) or values.dim() == 0 or values.shape[0] != len(self._names):
+            given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            raise ValueError(
+                f"`ClasswiseWrapper` needs one value for each of {len(self._names)} classes, but"
+                f" `{type(self.metric).__name__}` gave"
+                f" {given}; construct it with average=None."
+            )
+        return dict(zip(self._names, values.unbind(0), strict=True))
+
+    def persistent(self, mode: bool = False) -> None:
+        """Say for all states of the metric inside whether they go into `state_dict`."""
+        self.metric.persistent(mode)
+
+    _delegates = True
+
+    @property
+    def _core(self) -> Metric:
+        return self.metric._core
+
+    @property
+    def _store(self) -> Store:
+        return self.metric._store
+
+    @_store.setter
+    def _store(self, store: Store) -> None:
+        self.metric._store = store
+
+
+def _names(
+    metric: Metric, labels: list[str], num_classes: Any, prefix: str | None, postfix: str | None
+) -> tuple[str, ...]:
+    if not all(isinstance(label, str) for label in labels):
+        raise TypeError(f"`labels` must be strings, but are {labels!r}.")
+    if isinstance(num_classes, int) and num_classes != len(labels):
+        raise ValueError(f"`labels` must name {num_classes} classes, but names {len(labels)}.")
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"`labels` must differ, but are {labels!r}.")
+    if prefix is None and postfix is None:
+        prefix = f"{type(metric).__name__.lower()}_"
+    return tuple(f"{prefix or ''}{label}{postfix or ''}" for label in labels)
