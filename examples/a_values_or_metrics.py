@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from syncmetrics.metrics import MulticlassF1Score
+from syncmetrics import MulticlassF1Score
 
 CLASSES = 3
 

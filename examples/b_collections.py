@@ -18,8 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from syncmetrics import ClasswiseWrapper, MetricCollection
-from syncmetrics.metrics import MulticlassAccuracy
+from syncmetrics import ClasswiseWrapper, MetricCollection, MulticlassAccuracy
 
 LABELS = ["cat", "dog", "owl"]
 CLASSES = len(LABELS)

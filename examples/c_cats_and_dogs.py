@@ -17,8 +17,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from syncmetrics import MetricCollection
-from syncmetrics.metrics import MulticlassAccuracy
+from syncmetrics import MetricCollection, MulticlassAccuracy
 
 CAT, DOG = 0, 1
 CATS, DOGS = 24, 13

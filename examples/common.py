@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from syncmetrics.data.samplers import EvalSampler
+from syncmetrics.data import EvalSampler
 
 SAMPLES = 37  # does not divide by 2, and not by the batch size
 BATCH_SIZE = 8  # of all processes together: step i of an epoch sees the same samples on one process and on two

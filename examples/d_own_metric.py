@@ -18,10 +18,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from syncmetrics import Metric, MetricCollection
-from syncmetrics.metrics import (
+from syncmetrics import (
     MeanAbsoluteError,
     MeanSquaredError,
+    Metric,
+    MetricCollection,
     MulticlassAccuracy,
     MulticlassF1Score,
     MulticlassPrecision,

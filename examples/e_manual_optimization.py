@@ -17,8 +17,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from syncmetrics import BinaryAccuracy, MeanMetric
 from syncmetrics.frameworks.lightning import MetricsCallback
-from syncmetrics.metrics import BinaryAccuracy, MeanMetric
 
 EPOCHS = 2
 SAMPLES = 36  # two processes have equally many, so a mean over the processes is one over the samples

@@ -37,18 +37,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from syncmetrics import ClasswiseWrapper, Metric, MetricCollection, MetricLogger
-from syncmetrics.data.samplers import EvalSampler
-from syncmetrics.logger import ConsoleSink, JSONLinesSink
-from syncmetrics.metrics import (
+from syncmetrics import (
     BinaryAUROC,
     CatMetric,
+    ClasswiseWrapper,
     MaxMetric,
     MeanMetric,
+    Metric,
+    MetricCollection,
+    MetricLogger,
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
 )
+from syncmetrics.data import EvalSampler
+from syncmetrics.logger import ConsoleSink, JSONLinesSink
 
 CLASSES = 10
 EVAL_SAMPLES = 449  # odd, so that shards are uneven for any even number of ranks

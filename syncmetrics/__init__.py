@@ -6,6 +6,8 @@ family, as in torchmetrics: `syncmetrics.classification`, `.regression`, `.aggre
 
 import importlib
 
+from syncmetrics import registry
+
 __version__ = "0.1.0"
 
 #: Where each public name comes from. `__init__.pyi` says the same to type checkers and editors.
@@ -33,7 +35,7 @@ _ROOMS = {
         "SyncTimeoutError",
         "SyncmetricsError",
     ),
-    "foreign": ("Adapter", "gather_ragged", "register_adapter", "sync_and_compute", "sync_states", "synced"),
+    "foreign": ("Adapter", "gather_ragged", "register_adapter", "sync_states"),
     "frameworks": (),
     "logger": (
         "CSVSink",
@@ -44,11 +46,11 @@ _ROOMS = {
         "TensorBoardSink",
         "WandbSink",
     ),
-    "metric": ("Metric", "MetricCollection"),
+    "metric": ("Metric", "MetricCollection", "PendingStates", "PendingValue", "sync_and_compute", "synced"),
     "plotting": (),
     "regression": ("MeanAbsoluteError", "MeanSquaredError", "SpearmanCorrCoef"),
     "retrieval": ("RetrievalMAP", "RetrievalMRR"),
-    "schedule": ("PendingStates", "PendingValue", "join", "share_errors"),
+    "schedule": ("join", "share_errors"),
     "shuffle": ("distinct_mask",),
     "states": ("RowBuffer", "dim_zero_cat"),
     "sync": ("SyncRecord", "Trace", "trace"),
@@ -59,6 +61,13 @@ _ROOMS = {
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = sorted([*_WHERE, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+# Who wants to know our metrics, and who knows others: these rooms are imported when it comes to that.
+registry.enter_room_of_recognisers("syncmetrics.foreign")
+registry.enter_host("torchmetrics.metric", "syncmetrics.foreign.hosts")
+registry.enter_host("lightning.pytorch.core.module", "syncmetrics.frameworks.lightning")
+registry.enter_host("pytorch_lightning.core.module", "syncmetrics.frameworks.lightning")
 
 
 def __getattr__(name: str) -> object:

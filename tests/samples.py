@@ -30,7 +30,7 @@ def bits(value: Any) -> Any:
     if isinstance(value, dict):
         return "dict", tuple((key, bits(value[key])) for key in value)
     if isinstance(value, (list, tuple)):
-        return type(value).__name__, tuple(bits(item) for item in value)
+        return "list" if isinstance(value, list) else "tuple", tuple(bits(item) for item in value)
     if isinstance(value, float) and math.isnan(value):
         return "nan"
     return type(value).__name__, value
@@ -48,6 +48,8 @@ def local_bits(metric: torch.nn.Module) -> Any:
 class Total(Metric):
     """A sum, edited in place."""
 
+    is_differentiable = False
+
     def __init__(self, default: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("total", torch.as_tensor(default, dtype=torch.float64), dist_reduce_fx="sum")
@@ -61,6 +63,8 @@ class Total(Metric):
 
 class Accuracy(Metric):
     """Two counts, one edited in place and one rebound."""
+
+    is_differentiable = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -77,6 +81,8 @@ class Accuracy(Metric):
 
 class Rows(Metric):
     """A list of tensors."""
+
+    is_differentiable = False
 
     def __init__(self, dist_reduce_fx: Any = "cat", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -105,6 +111,8 @@ class Names(Metric):
 
 class Welford(Metric):
     """States that belong together."""
+
+    is_differentiable = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -149,6 +157,7 @@ class PerClass(Metric):
 class Counts(PerClass):
     """The same states as every other metric of this class, so that a collection keeps them once."""
 
+    full_state_update = False
     updates = 0  # of all metrics of this class: how often `update` really ran
 
     def update(self, labels: Tensor) -> None:
@@ -169,6 +178,8 @@ class Most(Counts):
 
 class Outer(Metric):
     """A metric with metrics inside and a state of its own."""
+
+    is_differentiable = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -11,9 +11,9 @@ import torchmetrics.classification as theirs
 from torch import Tensor
 
 import syncmetrics
+import syncmetrics as ours
 from bench.cases import Built, Case, Contender, Role, Row, Scale, Target
 from bench.rows.by_hand import gather_into
-from syncmetrics import metrics as ours
 
 __all__ = ["CLASSES", "ROWS", "batch_of", "our_collection", "peer_collection", "raw_gather"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.cases import Built, Case, Contender, Role, Row, Scale, Target
 from bench.rows.cats import broadcast_act, padded_act
 from bench.rows.own import OurRows, PeerRows
-from syncmetrics.metrics import BinaryAUROC
+from syncmetrics import BinaryAUROC
 
 __all__ = ["ROWS"]
 

@@ -9,10 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from syncmetrics.metric.metric import Metric
 from syncmetrics.family.checks import accumulate_dtype, check_tensor, zero_sum
-from syncmetrics.states.rows import RowBuffer
-from syncmetrics.states.store import dim_zero_cat
+from syncmetrics.metric import Metric
+from syncmetrics.states.rows import RowBuffer, dim_zero_cat
 
 __all__ = ["CatMetric", "MaxMetric", "MeanMetric", "MinMetric", "SumMetric"]
 
@@ -38,6 +37,8 @@ class _Aggregator(Metric):
     """
 
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
 
     def __init__(self, nan_strategy: NanStrategy = "warn", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -128,7 +129,7 @@ class SumMetric(_Aggregator):
 
     def compute(self) -> Tensor:
         """Return the sum, a 0-d float64 tensor; 0 without values."""
-        return self.sum_value.clone()
+        return self.sum_value
 
 
 class MeanMetric(_Aggregator):
@@ -233,7 +234,7 @@ class MinMetric(_Aggregator):
 
     def compute(self) -> Tensor:
         """Return the minimum, a 0-d float64 tensor; infinity without values."""
-        return self.min_value.clone()
+        return self.min_value
 
 
 class MaxMetric(_Aggregator):
@@ -271,7 +272,7 @@ class MaxMetric(_Aggregator):
 
     def compute(self) -> Tensor:
         """Return the maximum, a 0-d float64 tensor; minus infinity without values."""
-        return self.max_value.clone()
+        return self.max_value
 
 
 class CatMetric(_Aggregator):

@@ -23,7 +23,7 @@ from syncmetrics.shuffle import (
     key_dtype,
     share_by_key,
 )
-from syncmetrics.states.store import States
+from syncmetrics.states.spec import States
 
 __all__ = ["Quantile"]
 
@@ -50,6 +50,8 @@ class Quantile(ShuffledMetric):
     """
 
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
     values: list[Tensor]
 
     def __init__(

@@ -1,7 +1,8 @@
 """Persistent states in a `state_dict`: plain tensors under stable keys, whatever the kind of state.
 
 A tensor state is saved as it is. A list state is saved as one uint8 tensor, in the encoding that also travels between
-ranks, so that the key is there when the list is empty, and that any format which can hold tensors can hold it.
+ranks, so that the key is there when the list is empty, and that any format which can hold tensors can hold it. What is
+saved while a metric shows the states of all ranks holds these, and a note that says so.
 """
 
 from __future__ import annotations
@@ -14,53 +15,56 @@ from torch import Tensor
 
 from syncmetrics.errors import PacketError
 from syncmetrics.states.rows import rows_like
-from syncmetrics.states.store import State, States, StateSpec
+from syncmetrics.states.spec import State, States, StateSpec, own_tensor
+from syncmetrics.states.store import Holder, Mode
 from syncmetrics.sync.manifest import Form
-from syncmetrics.sync.packet import decode_bundle, encode_bundle
+from syncmetrics.sync.packet import decode_bundle, encode_bundle, write_bytes
 
 __all__ = ["load", "save"]
 
-_COUNT = "_update_count"
+_COUNT, _OF = "_update_count", "_states_of"
 _FORMS = {Form.NOTHING: 0, Form.BUNDLE: 1, Form.PLAIN: 2}
 
 
-def save(
-    destination: dict[str, Any], prefix: str, specs: Mapping[str, StateSpec], states: States, update_count: int
-) -> None:
-    """Put the persistent states into a state dict."""
-    persistent = [name for name, spec in specs.items() if spec.persistent]
+def save(destination: dict[str, Any], prefix: str, holder: Holder) -> None:
+    """Put the persistent states into a state dict: those of all ranks if they are shown, else those of this process."""
+    persistent = [name for name, spec in holder.specs.items() if spec.persistent]
+    store = holder.store
+    is_global = store.mode is Mode.SYNCED
+    states, update_count = (store.states, store.update_count) if is_global else store.local
     for name in persistent:
-        destination[prefix + name] = _encode(states[name], specs[name])
+        destination[prefix + name] = _encode(states[name], holder.specs[name])
     if persistent:
         destination[prefix + _COUNT] = torch.tensor(update_count)
+        if is_global:
+            destination[prefix + _OF] = write_bytes(b"all ranks")
 
 
 @torch.no_grad()
 def load(
     state_dict: Mapping[str, Any],
     prefix: str,
-    specs: Mapping[str, StateSpec],
-    device: torch.device,
+    holder: Holder,
     strict: bool,
     missing_keys: list[str],
     error_msgs: list[str],
 ) -> tuple[dict[str, Any], tuple[States, int] | None]:
-    """Take the persistent states out of a state dict, which stays as it is.
+    """Take the states out of a state dict, which stays as it is: all that are there, persistent here or not.
 
     Returns:
         What is left in the state dict; and the states with their number of updates, or None if there are none.
     """
-    persistent = [name for name, spec in specs.items() if spec.persistent]
-    keys = {prefix + name for name in [*persistent, _COUNT]}
-    rest = {key: value for key, value in state_dict.items() if not persistent or key not in keys}
-    found = [name for name in persistent if prefix + name in state_dict]
+    specs = holder.specs
+    keys = {prefix + name for name in [*specs, _COUNT, _OF]} if specs else set()
+    rest = {key: value for key, value in state_dict.items() if key not in keys}
+    found = [name for name in specs if prefix + name in state_dict]
     if strict:
-        missing_keys.extend(prefix + name for name in persistent if name not in found)
+        missing_keys.extend(prefix + name for name, spec in specs.items() if spec.persistent and name not in found)
     states: States = {}
     for name in found:
         try:
             with torch.inference_mode(False):
-                states[name] = _decode(state_dict[prefix + name], specs[name], device)
+                states[name] = _decode(state_dict[prefix + name], specs[name], holder.store.device)
         except (PacketError, TypeError) as error:
             error_msgs.append(f"state `{prefix}{name}` cannot be loaded: {error}")
     if not states:
@@ -84,7 +88,7 @@ def _decode(value: Any, spec: StateSpec, device: torch.device) -> State:
     if not isinstance(value, Tensor):
         raise TypeError(f"it is a {type(value).__name__}, not a tensor")
     if not spec.is_list:
-        return value.detach().to(device, copy=True)
+        return own_tensor(value.detach().to(device, copy=True), spec)
     if value.dtype is not torch.uint8 or value.numel() < 16:
         raise TypeError("it is not a list that was saved by this package")
     forms = {code: form for form, code in _FORMS.items()}

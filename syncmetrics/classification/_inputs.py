@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from syncmetrics.family.checks import check_tensor
+from syncmetrics.family.checks import check_labels, check_tensor
 
-__all__ = ["binary_inputs", "check_labels", "count_keys", "keep_samples", "multiclass_inputs"]
+__all__ = ["binary_inputs", "count_keys", "keep_samples", "multiclass_inputs"]
 
 
 def multiclass_inputs(
@@ -102,26 +102,6 @@ def keep_samples(preds: Tensor, target: Tensor, ignore_index: int | None) -> tup
         return preds, target
     kept = (target != ignore_index).nonzero().squeeze(1)
     return preds.index_select(0, kept), target.index_select(0, kept)
-
-
-def check_labels(metric: str, argument: str, labels: Tensor, num_classes: int) -> None:
-    """Check that integer labels are in 0..num_classes-1; reads the data once.
-
-    Raises:
-        ValueError: One is not.
-    """
-    if labels.numel() == 0:
-        return
-    bounds = torch.aminmax(labels)
-    if labels.device.type == "cpu":
-        low, high = int(bounds.min), int(bounds.max)
-    else:
-        low, high = torch.stack(bounds).tolist()  # one wait for the device, not two
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"{metric}: labels in `{argument}` must be in 0..{num_classes - 1}, but range from {low} to {high} "
-            "instead. Correct the number of classes, or pass `ignore_index` if a target label marks what to leave out."
-        )
 
 
 def count_keys(metric: str, keys: Tensor, size: int) -> Tensor:

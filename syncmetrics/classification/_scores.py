@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syncmetrics.classification._inputs import binary_inputs
 from syncmetrics.family.checks import check_bool, check_int, check_tensor
 from syncmetrics.family.exact import sum_of_products, unit_ratios
-from syncmetrics.classification._inputs import binary_inputs
 from syncmetrics.shuffle import SHUFFLE_ABOVE, Peers, Question, Rows, ShuffledMetric, encode_floats, share_by_key
-from syncmetrics.states.store import States
+from syncmetrics.states.spec import States
 
 __all__ = ["AREA", "PARTIAL_AREA", "PRECISION", "BinaryScores", "Curve", "count_curve"]
 
@@ -35,6 +35,8 @@ class BinaryScores(ShuffledMetric):
 
     higher_is_better = True
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
     preds: list[Tensor]
     target: list[Tensor]
 

@@ -7,8 +7,8 @@ import warnings
 import torch
 from torch import Tensor
 
-from syncmetrics.family.exact import FRACTION_BITS, join_parts
 from syncmetrics.classification._scores import PRECISION, BinaryScores
+from syncmetrics.family.exact import FRACTION_BITS, join_parts
 from syncmetrics.shuffle import Question
 
 __all__ = ["BinaryAveragePrecision"]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.metric.metric import Metric
-from syncmetrics.family.checks import check_bool, check_int, rounded, safe_divide, zero_count
 from syncmetrics.classification._inputs import binary_inputs, count_keys
+from syncmetrics.family.checks import check_bool, check_int, rounded, safe_divide, zero_count
+from syncmetrics.metric import Metric
 
 __all__ = ["BinaryAccuracy"]
 
@@ -38,6 +38,8 @@ class BinaryAccuracy(Metric):
 
     higher_is_better = True
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
     counts: Tensor  # by target, prediction if scores are logits, prediction if scores are probabilities
     has_logits: Tensor  # 1 once a score lay outside of [0, 1]
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from syncmetrics.family.checks import accumulate_dtype, check_choice, rounded
 from syncmetrics.classification.multiclass_counts import MulticlassCounts
+from syncmetrics.family.checks import accumulate_dtype, check_choice, rounded
 
 __all__ = ["MulticlassConfusionMatrix"]
 
@@ -58,7 +58,7 @@ class MulticlassConfusionMatrix(MulticlassCounts):
         """
         counts = self.confmat
         if self.normalize is None or self.normalize == "none":
-            return counts.clone()
+            return counts
         if self.normalize == "all":
             totals = counts.sum()
         else:

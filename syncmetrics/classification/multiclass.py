@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from syncmetrics.family.checks import check_choice
 from syncmetrics.classification.multiclass_counts import MulticlassCounts
 from syncmetrics.classification.multiclass_scores import (
     F1,
@@ -20,6 +19,7 @@ from syncmetrics.classification.multiclass_scores import (
     scores_of,
     scores_of_matrix,
 )
+from syncmetrics.family.checks import check_choice
 
 __all__ = ["MulticlassAccuracy", "MulticlassF1Score", "MulticlassPrecision", "MulticlassRecall"]
 
@@ -77,7 +77,7 @@ class _MulticlassStatScores(MulticlassCounts):
 
         Computed in float64 and rounded once to `torch.get_default_dtype()`.
         """
-        scores: Scores = self._store.derive("scores", self._scores)
+        scores: Scores = self._derive("scores", self._scores)
         if self.average == "micro":
             value = scores.micro[self._row]
         elif self.average == "macro":
@@ -86,7 +86,7 @@ class _MulticlassStatScores(MulticlassCounts):
             value = scores.weighted[self._row]
         else:
             value = scores.per_class[self._row]
-        return value.clone()  # the others that share the counts have theirs
+        return value
 
     def _scores(self) -> Scores:
         if self._keeps_matrix and self.confmat.device.type == "cpu":

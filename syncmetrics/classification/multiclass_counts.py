@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.metric.metric import Metric
-from syncmetrics.family.checks import check_bool, check_int, zero_count
-from syncmetrics.classification._inputs import check_labels, count_keys, multiclass_inputs
+from syncmetrics.classification._inputs import count_keys, multiclass_inputs
+from syncmetrics.family.checks import check_bool, check_int, check_labels, zero_count
+from syncmetrics.metric import Metric
 
 __all__ = ["MulticlassCounts"]
 
@@ -35,6 +35,8 @@ class MulticlassCounts(Metric):
     """
 
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
     confmat: Tensor
     counts: Tensor
 
@@ -157,7 +159,7 @@ class MulticlassCounts(Metric):
         """Give true positives, false positives and false negatives, int64 of shape (3, num_classes)."""
         if not self._keeps_matrix:
             return self.counts
-        rows: Tensor = self._store.derive("rows", _rows_of, self.confmat)
+        rows: Tensor = self._derive("rows", _rows_of, self.confmat)
         return rows
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "check_bool",
     "check_choice",
     "check_int",
+    "check_labels",
     "check_same_shape",
     "check_tensor",
     "rounded",
@@ -132,4 +133,24 @@ def check_tensor(metric: str, argument: str, value: object) -> None:
         raise TypeError(
             f"{metric}: `{argument}` must be real, but is {value.dtype} instead. "
             f"Pass `{argument}.real` or `{argument}.abs()`."
+        )
+
+
+def check_labels(metric: str, argument: str, labels: Tensor, num_classes: int) -> None:
+    """Check that integer labels are in 0..num_classes-1; reads the data once.
+
+    Raises:
+        ValueError: One is not.
+    """
+    if labels.numel() == 0:
+        return
+    bounds = torch.aminmax(labels)
+    if labels.device.type == "cpu":
+        low, high = int(bounds.min), int(bounds.max)
+    else:
+        low, high = torch.stack(bounds).tolist()  # one wait for the device, not two
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"{metric}: labels in `{argument}` must be in 0..{num_classes - 1}, but range from {low} to {high} "
+            "instead. Correct the number of classes, or pass `ignore_index` if a target label marks what to leave out."
         )

@@ -14,7 +14,9 @@ with the package and are loaded when such a metric is met; `register_adapter` ad
 
 from __future__ import annotations
 
+import copy
 import importlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +25,10 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
-from syncmetrics.metric.metric import Metric
 from syncmetrics.states.reductions import ReduceFx, Reduction
-from syncmetrics.sync.show import Syncable
-from syncmetrics.states.store import State, States, spec_of_value
-from syncmetrics.sync import Merged, Part, Route
-from syncmetrics.transport import WORLD
+from syncmetrics.states.spec import State, States, spec_of_value
+from syncmetrics.sync import Host, Merged, Part, Route, Syncable
+from syncmetrics.transport import WORLD, resolve_transport
 
 __all__ = ["Adapter", "AttributesAdapter", "ForeignNode", "adapter_of", "foreign_nodes", "register_adapter"]
 
@@ -80,6 +80,17 @@ class Adapter:
         except BaseException:
             put_back()
             raise
+        return put_back
+
+    def before(self, metric: Any) -> Callable[[], None]:
+        """Remember what the metric has, and give a function that puts it back after an update that failed."""
+        own = vars(metric)
+        kept = {name: _copy_of(value) for name, value in own.items()}
+
+        def put_back() -> None:
+            own.clear()
+            own.update(kept)
+
         return put_back
 
     def members(self, metric: Any) -> Iterator[tuple[str, Any]]:
@@ -151,6 +162,12 @@ class AttributesAdapter(Adapter):
         return put_back
 
 
+def _copy_of(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return copy.copy(value) if type(value) in (list, dict, set, deque) else value
+
+
 def _nothing() -> None:
     """Do nothing."""
 
@@ -179,7 +196,7 @@ def adapter_of(metric: Any) -> Adapter | None:
     for cls in type(metric).__mro__:
         package = cls.__module__.partition(".")[0]
         if package in _BUILT_IN:
-            importlib.import_module(f"syncmetrics.integrations.{package}")
+            importlib.import_module(f"syncmetrics.foreign.{package}")
         if cls in _adapters:
             return _adapters[cls]
     return None
@@ -215,7 +232,7 @@ class ForeignNode:
         """Give what this process brings to a sync: foreign metrics always bring all they have."""
         return self.local_part()
 
-    def show(self, result: Merged) -> None:
+    def show(self, result: Merged, route: Route | None = None) -> None:
         """Show the states of all ranks."""
         self.undo = self.adapter.show(self.metric, result.states, result.update_count)
 
@@ -229,17 +246,18 @@ class ForeignNode:
         """Foreign metrics do not say when they were reset."""
 
 
-def foreign_nodes(path: str, metric: Any, adapter: Adapter) -> list[tuple[Syncable, Any]]:
-    """Give a node for each metric inside a foreign one, with its process group."""
-    nodes: list[tuple[Syncable, Any]] = []
+def foreign_nodes(path: str, metric: Any, adapter: Adapter) -> list[tuple[Syncable, Route]]:
+    """Give a node for each metric inside a foreign one, with the route of each."""
+    nodes: list[tuple[Syncable, Route]] = []
     for name, member in adapter.members(metric):
         where = ".".join(part for part in (path, name) if part)
-        if isinstance(member, Metric):  # one of ours, inside a container of theirs
-            nodes.extend((node, member._group) for node in member._nodes(where))
+        if isinstance(member, Host):  # one of ours, inside a container of theirs
+            nodes.extend(member._hosted(where))
             continue
         inner = adapter if member is metric else adapter_of(member)
         if inner is not None:
-            nodes.append((ForeignNode(where, member, inner), inner.process_group(member)))
+            route = Route(resolve_transport(inner.process_group(member)))
+            nodes.append((ForeignNode(where, member, inner), route))
     return nodes
 
 

@@ -22,12 +22,12 @@ from ignite.metrics import Frequency, MetricGroup, MetricsLambda
 from ignite.metrics.metric import Metric
 from torch import Tensor
 
-from syncmetrics.foreign.adapter import AttributesAdapter, register_adapter
-from syncmetrics.metric.collection import MetricCollection
 from syncmetrics.errors import StateError
-from syncmetrics.metric.metric import Metric as OurMetric
+from syncmetrics.foreign.adapter import AttributesAdapter, register_adapter
+from syncmetrics.metric import Metric as OurMetric
+from syncmetrics.metric import MetricCollection
 from syncmetrics.states.reductions import ReduceFx, Reduction
-from syncmetrics.states.store import States
+from syncmetrics.states.spec import States
 
 __all__ = ["IgniteAdapter", "attach"]
 

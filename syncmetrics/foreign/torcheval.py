@@ -18,9 +18,10 @@ from torcheval.metrics import toolkit
 from torcheval.metrics.metric import Metric
 
 from syncmetrics.foreign.adapter import AttributesAdapter, register_adapter
-from syncmetrics.foreign.helpers import synced
+from syncmetrics.metric.synced import synced
+from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import ReduceFx, Reduction
-from syncmetrics.states.store import State, States, own_copy
+from syncmetrics.states.spec import State, States
 from syncmetrics.transport import WORLD
 
 __all__ = ["TorchevalAdapter", "install", "uninstall"]

@@ -1,1 +1,4 @@
-"""One room for each framework, which is imported only when one of its objects is met or asked for."""
+"""How training frameworks see our metrics: Lightning, accelerate, and the Trainer of transformers.
+
+Each is a room of its own, which is imported when one of its objects is met or asked for.
+"""

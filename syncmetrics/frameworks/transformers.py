@@ -19,9 +19,8 @@ import torch
 from accelerate.state import GradientState
 from torch import Tensor
 
-from syncmetrics.metric.collection import MetricCollection
 from syncmetrics.frameworks.accelerate import valid_mask
-from syncmetrics.metric.metric import Metric
+from syncmetrics.metric import Metric, MetricCollection
 
 __all__ = ["TrainerMetrics"]
 

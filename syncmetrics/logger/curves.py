@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.plotting.draw import INK, draw_matrix
 from syncmetrics.logger.records import Record
 from syncmetrics.optional import load
+from syncmetrics.plotting import INK, draw_matrix
 
 __all__ = ["draw_history", "matrix_image", "panels_of"]
 

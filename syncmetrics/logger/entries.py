@@ -7,18 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
-from syncmetrics.foreign.adapter import adapter_of
-from syncmetrics.metric.collection import MetricCollection
+from syncmetrics import registry
 from syncmetrics.logger.records import flatten
-from syncmetrics.metric.metric import Metric
-from syncmetrics.metric.naming import flatten as flatten_members
+from syncmetrics.metric import Metric, MetricCollection
+from syncmetrics.sync import Host
 
 __all__ = ["Entry", "is_metric"]
 
 
 def is_metric(value: Any) -> bool:
     """Say whether a value is a metric or a collection, of ours or of a library that has an adapter."""
-    return isinstance(value, Metric | MetricCollection) or adapter_of(value) is not None
+    return isinstance(value, Host) or registry.recognise(value) is not None
 
 
 @dataclass(slots=True)
@@ -36,12 +35,14 @@ class Entry:
     epoch: int
 
     @property
+    def host(self) -> Any:
+        """The metric, or what takes its part if it is none of ours."""
+        return self.metric if isinstance(self.metric, Host) else registry.recognise(self.metric)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of its values, as far as they are known before it computes."""
-        inner = getattr(self.metric, "output_names", None)
-        if not isinstance(self.metric, Metric | MetricCollection):
-            adapter = adapter_of(self.metric)
-            inner = None if adapter is None else adapter.output_names(self.metric)
+        inner = self.host.output_names
         if inner is None:
             return () if self.name is None or not isinstance(self.metric, Metric) else (self.name,)
         return tuple(inner) if self.name is None else tuple(f"{self.name}/{name}" for name in inner)
@@ -49,26 +50,21 @@ class Entry:
     def to_sync(self) -> Any:
         """Give what takes part in the exchange: not the metrics that are to compute on this process alone."""
         if isinstance(self.metric, MetricCollection):
-            return {key: metric for key, metric in self.metric.items() if metric.sync_on_compute}
+            alone = [metric for metric in self.metric.values() if not metric.sync_on_compute]
+            if alone:
+                return {key: metric for key, metric in self.metric.items() if metric.sync_on_compute}
         if isinstance(self.metric, Metric) and not self.metric.sync_on_compute:
             return {}
         return self.metric
 
     def was_updated(self) -> bool:
         """Say whether what it shows has seen an update."""
-        if isinstance(self.metric, Metric):
-            return any(node.store.update_count for node in self.metric._nodes())
-        if isinstance(self.metric, MetricCollection):
-            return any(node.store.update_count for metric in self.metric.values() for node in metric._nodes())
-        return any(_update_count(member) for member in _members(self.metric))
+        metrics = self.metric.values() if isinstance(self.metric, MetricCollection) else [self.host]
+        return any(metric.update_count or _counts_inside(metric) for metric in metrics)
 
     def compute(self) -> dict[str, Any]:
         """Give its values by name, of the states that it shows."""
-        if isinstance(self.metric, Metric | MetricCollection):
-            return flatten(self.name, self.metric.compute())
-        adapter = adapter_of(self.metric)
-        assert adapter is not None
-        return flatten(self.name, adapter.compute(self.metric))
+        return flatten(self.name, self.host._hosted_value())
 
     def last_step(self) -> dict[str, Any]:
         """Give the values of the last batch, of this process.
@@ -77,10 +73,8 @@ class Entry:
             ValueError: A metric was not called with a batch, so that there is no value of one.
         """
         if isinstance(self.metric, MetricCollection):
-            members = self.metric._members
-            inner = {name: _forward_value(name, self.metric[name]) for name in members}
-            affixes = self.metric.prefix or "", self.metric.postfix or ""
-            values = flatten(self.name, flatten_members(members, inner, *affixes))
+            inner = {name: _forward_value(name, metric) for name, metric in self.metric.items(keep_base=True)}
+            values = flatten(self.name, self.metric.named(inner))
         elif not hasattr(self.metric, "_forward_cache") and hasattr(self.metric, "items"):  # a foreign collection
             values = flatten(self.name, {name: _forward_value(name, inner) for name, inner in self.metric.items()})
         else:
@@ -98,14 +92,6 @@ def _forward_value(name: str, metric: Any) -> Any:
     return value
 
 
-def _members(metric: Any) -> list[Any]:
-    adapter = adapter_of(metric)
-    assert adapter is not None
-    return [member for _, member in adapter.members(metric)]
-
-
-def _update_count(member: Any) -> int:
-    if isinstance(member, Metric):
-        return member.update_count
-    adapter = adapter_of(member)
-    return 0 if adapter is None else adapter.update_count(member)
+def _counts_inside(metric: Any) -> bool:
+    """Whether a metric inside this one has seen an update."""
+    return isinstance(metric, Metric) and any(m.update_count for m in metric.modules() if isinstance(m, Metric))

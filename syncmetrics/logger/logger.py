@@ -10,15 +10,14 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from syncmetrics.metric.collection import MetricCollection
 from syncmetrics.errors import SchemaMismatchError
-from syncmetrics.schedule.share_errors import share_errors
-from syncmetrics.foreign.helpers import OWN, synced
 from syncmetrics.logger.curves import draw_history
 from syncmetrics.logger.entries import Entry, is_metric
 from syncmetrics.logger.records import Record, Sink, make_record
 from syncmetrics.logger.values import PlainValues, RunningMeans, as_number, as_weight, fold_rows
-from syncmetrics.metric.metric import Metric
+from syncmetrics.metric import Metric, MetricCollection
+from syncmetrics.metric.synced import OWN, synced
+from syncmetrics.schedule import share_errors
 from syncmetrics.transport import WORLD, bind_group, resolve_transport
 from syncmetrics.transport.patience import check_seconds
 

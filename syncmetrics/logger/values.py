@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from syncmetrics.metric.metric import Metric
 from syncmetrics.family.checks import accumulate_dtype
+from syncmetrics.metric import Metric
 
 __all__ = ["PlainValues", "Row", "RunningMeans", "as_number", "as_weight", "fold_rows"]
 
@@ -163,6 +163,7 @@ class PlainValues(Metric):
     knowing a single name.
     """
 
+    full_state_update = False
     rows: list[Any]
 
     def __init__(self, **kwargs: Any) -> None:

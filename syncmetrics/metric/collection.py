@@ -1,65 +1,71 @@
-"""MetricCollection: many metrics that are updated together and synced as one."""
+"""MetricCollection: many metrics that are updated together and synced as one. It is names over members."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
-from syncmetrics.foreign.adapted import AdaptedMetric
-from syncmetrics.foreign.adapter import adapter_of
-from syncmetrics.states.autograd import no_graph
-from syncmetrics.schedule.every import check_period
-from syncmetrics.metric.collected import WholeCollection
-from syncmetrics.schedule.one_rank import check_rank
+from syncmetrics import registry
 from syncmetrics.errors import StateError
-from syncmetrics.metric.grouped import GroupedStates
+from syncmetrics.metric.members import Members
 from syncmetrics.metric.metric import Metric
-from syncmetrics.metric.naming import Member, check_affix, check_unique, flatten, keyword_names
-from syncmetrics.metric.returned import remember
-from syncmetrics.sync.show import put_back, show_together, stepping, synced
-from syncmetrics.metric.sharing import Group, share_states
-from syncmetrics.states.store import Mode
+from syncmetrics.metric.module import StatefulModule
+from syncmetrics.metric.names import Naming, check_affix, clashing, flatten
+from syncmetrics.metric.options import check_period, check_rank
+from syncmetrics.metric.pending import PendingStates, PendingValue, compute_async, sync_async
+from syncmetrics.metric.share import group, reset_together, share
+from syncmetrics.metric.showing import SyncContext, unsync
+from syncmetrics.metric.step import step
+from syncmetrics.metric.update import update_together
+from syncmetrics.metric.value import compute
+from syncmetrics.schedule.every import is_due
+from syncmetrics.states.spec import States
+from syncmetrics.sync import Host, Node, Route, Syncable
 
 __all__ = ["MetricCollection"]
 
 _Self = TypeVar("_Self", bound="MetricCollection")
 
 
-class MetricCollection(WholeCollection, GroupedStates, nn.Module):
+class MetricCollection(nn.Module, Host):
     """Metrics that are updated with the same batches and synced in one exchange.
 
     Metrics that accumulate the same thing with the same settings (see `Metric.compute_group`) share one state: it is
-    updated once, and synced once.
+    updated once, and synced once. That cannot be seen: whatever is done to one of them, its value is what it would be
+    alone.
 
     Args:
-        metrics: A metric, a sequence of metrics (named by their classes), a mapping from name to metric, or another
-            collection. Collections inside are taken apart: their metrics become metrics of this one, under the names
-            they had.
-        *more: More metrics.
+        metrics: A metric, a sequence or ModuleList of metrics (named by their classes), a mapping or ModuleDict from
+            name to metric, or another collection. Collections inside are taken apart: their metrics become metrics of
+            this one, under the names they had. Metrics of other libraries may be among them.
+        *additional_metrics: More metrics.
         prefix: Put in front of every name in the results.
         postfix: Put behind every name in the results.
+        compute_groups: Whether metrics that accumulate the same share their states; or lists of names, each of metrics
+            that may.
         sync_every: With a number n, `forward` gives the values of all ranks in every n-th step since the last reset, by
             one sync; left out, each metric says when it is synced per step.
         compute_on: The rank in the group that gets the states of all and computes; the others receive the values.
 
     Raises:
-        ValueError: Two values would have the same name.
+        ValueError: Two metrics would have the same name.
         TypeError: Something is no metric.
     """
 
     def __init__(
         self,
-        metrics: Metric
-        | MetricCollection
-        | Sequence[Metric | MetricCollection]
-        | Mapping[str, Metric | MetricCollection],
-        *more: Metric | MetricCollection,
+        metrics: Any,
+        *additional_metrics: Any,
         prefix: str | None = None,
         postfix: str | None = None,
+        compute_groups: bool | Sequence[Sequence[str]] = True,
         sync_every: int | None = None,
         compute_on: int | None = None,
     ) -> None:
@@ -68,55 +74,80 @@ class MetricCollection(WholeCollection, GroupedStates, nn.Module):
         self.compute_on = check_rank(compute_on)
         self.prefix = check_affix("prefix", prefix)
         self.postfix = check_affix("postfix", postfix)
-        self._members: dict[str, Member] = {}
-        self._known_groups: list[Group] = []
-        self.add_metrics(metrics, *more)
+        self._compute_groups = compute_groups
+        self._namings: dict[str, Naming] = {}
+        self._known: tuple[Any, Members] | None = None
+        self._steps = 0
+        self._named_apart = False
+        self.add_metrics(metrics, *additional_metrics)
+        if not isinstance(compute_groups, bool):
+            unknown = sorted({name for names in compute_groups for name in names} - set(self._namings))
+            if unknown:
+                raise ValueError(f"`compute_groups` names {unknown}, but the metrics are {list(self._namings)}.")
 
-    def add_metrics(
-        self,
-        metrics: Metric
-        | MetricCollection
-        | Sequence[Metric | MetricCollection]
-        | Mapping[str, Metric | MetricCollection],
-        *more: Metric | MetricCollection,
-    ) -> None:
+    def add_metrics(self, metrics: Any, *additional_metrics: Any) -> None:
         """Add metrics, given as to the constructor."""
-        for name, metric in _named(metrics, more):
+        for name, metric in _named(metrics, additional_metrics):
             if isinstance(metric, MetricCollection):
-                self._refuse_options_of(metric)
                 self._add_collection(name, metric)
             else:
-                shown = name if name is not None else type(metric).__name__
-                self._add(shown, metric)
-        check_unique({base: member.output_names(self[base]) for base, member in self._members.items()})
-        share_states(self.values())
+                self._add(name if name is not None else type(metric).__name__, metric)
+        self._settle_names()
+        share(self._members().groups)
 
     # -- as a mapping
 
     def keys(self, keep_base: bool = False) -> Iterable[str]:
         """Names of the metrics; with `keep_base`, without prefix and postfix."""
-        return [name if keep_base else self._affixed(name) for name in self._members]
+        return [name if keep_base else self._affixed(name) for name in self._namings]
 
-    def values(self) -> Iterable[Metric]:
-        """The metrics."""
+    def values(self, copy_state: bool = True) -> Iterable[Metric]:
+        """The metrics. What is done to one of them is done to it alone, whatever `copy_state` says."""
         modules = self._modules
-        return [modules[name] for name in self._members]  # type: ignore[misc]  # what `_add` has checked
+        return [modules[name] for name in self._namings]  # type: ignore[misc]  # what `_add` has checked
 
-    def items(self, keep_base: bool = False) -> Iterable[tuple[str, Metric]]:
+    def items(self, keep_base: bool = False, copy_state: bool = True) -> Iterable[tuple[str, Metric]]:
         """Names and metrics."""
         return list(zip(self.keys(keep_base), self.values(), strict=True))
 
-    def __getitem__(self, name: str) -> Metric:
-        if name in self._members:
-            return self._modules[name]  # type: ignore[return-value]  # what `_add` has checked
-        base = name.removeprefix(self.prefix or "").removesuffix(self.postfix or "")
-        if base not in self._members:
-            raise KeyError(f"no metric `{name}` in this collection; it has {list(self._members)}.")
-        return self[base]
+    def __getitem__(self, name: str, copy_state: bool = True) -> Metric:
+        return self._modules[self._base(name)]  # type: ignore[return-value]  # what `_add` has checked
+
+    def __setitem__(self, name: str, metric: Any) -> None:
+        """Add a metric, or put it in the place of the one of this name."""
+        try:
+            before: list[str] = list(self._namings)
+            base = self._base(name)
+        except KeyError:
+            self.add_metrics({name: metric})
+            return
+        naming, old = self._namings.pop(base), self._modules[base]
+        del self._modules[base]
+        try:
+            self.add_metrics({base: metric})
+        except BaseException:
+            self._namings[base], self._modules[base] = naming, old
+            raise
+        finally:
+            self._namings = {known: self._namings[known] for known in before}
+            self._known = None
+
+    def __delitem__(self, name: str) -> None:
+        """Take a metric out."""
+        self.pop(name)
+
+    def pop(self, name: str) -> Metric:
+        """Take a metric out, and give it."""
+        base = self._base(name)
+        metric = self[base]
+        del self._namings[base], self._modules[base]
+        self._known = None
+        metric._core._leave_group()
+        return metric
 
     def __contains__(self, name: object) -> bool:
         try:
-            return isinstance(name, str) and self[name] is not None
+            return isinstance(name, str) and self._base(name) is not None
         except KeyError:
             return False
 
@@ -124,113 +155,122 @@ class MetricCollection(WholeCollection, GroupedStates, nn.Module):
         return iter(self.keys())
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._namings)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of all values that `compute` gives, known from the construction on."""
         return tuple(
-            self._affixed(name) for base, member in self._members.items() for name in member.output_names(self[base])
+            self._affixed(name)
+            for base, naming in self._namings.items()
+            for name in naming.names(self[base].output_names, apart=self._named_apart)
         )
 
     @property
-    def compute_groups(self) -> tuple[tuple[str, ...], ...]:
+    def compute_groups(self) -> dict[int, list[str]]:
         """Names of the metrics that share their states, group by group."""
-        return tuple(group.names for group in self._groups())
+        found: dict[int, list[str]] = {}
+        for name, metric in zip(self._namings, self.values(), strict=True):
+            found.setdefault(id(metric._core._holder.store), []).append(name)
+        return dict(enumerate(found.values()))
+
+    @property
+    def metric_state(self) -> dict[str, States]:
+        """Copies of the states of each metric as they are now."""
+        return {name: metric._core.metric_state for name, metric in self.items()}
 
     # -- the life of the metrics
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Update every metric with one batch. Keyword arguments go to the metrics whose `update` takes them."""
-        if kwargs:
-            self._check_keywords(kwargs)
-        self._refuse_updates()
-        for group in self._own_groups():
-            self._update_group(group, args, kwargs)
+        """Update every metric with one batch, or none: if one of them raises, all have the states they had.
 
+        Keyword arguments go to the metrics whose `update` takes them.
+        """
+        update_together(self._members(), args, kwargs)
+
+    @torch.jit.unused
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Add one batch to every metric, and give the values of that batch.
+        """Add one batch to every metric, and give the values of that batch; or to none, if one of them raises.
 
         Collective if a metric has `dist_sync_on_step=True`: one sync for all that have it.
         """
-        due = self._count_step()
-        self._check_keywords(kwargs)
-        self._refuse_updates()
-        groups = self._own_groups()
-        guests = [
-            group for group in groups if isinstance(self[group.names[0]], AdaptedMetric)
-        ]  # they share with nobody
-        values = {g.names[0]: self[g.names[0]].forward(*args, **self._chosen(g.names[0], kwargs)) for g in guests}
-        values |= self._step([group for group in groups if group not in guests], args, kwargs, due)
-        in_order = {name: values[name] for name in self._members}
-        return flatten(self._members, in_order, self.prefix or "", self.postfix or "")
+        return self.named(step(self._members(), args, kwargs, self._count_step()))
 
-    def _step(
-        self, groups: list[Group], args: tuple[Any, ...], kwargs: Mapping[str, Any], due: Sequence[str]
-    ) -> dict[str, Any]:
-        """Run one batch through groups of metrics: update fresh states, sync what is due, give the values, merge."""
-        names = [name for group in groups for name in group.names]
-        merges = [self._merges(group) for group in groups]
-        once = {name: alone for group, alone in zip(groups, merges, strict=True) for name in group.names}
-        with ExitStack() as stack:
-            twice = self._nodes([name for name in names if not once[name]])
-            stores = {id(node.store) for node in twice}
-            sync_step = stack.enter_context(stepping([n for n in self._nodes(names) if id(n.store) not in stores]))
-            if twice:
-                stack.enter_context(stepping(twice, merge=False))
-            for group in groups:
-                self._update_group(group, args, kwargs)
-            for members in self._by_route(due):
-                sync_step(self._nodes(members), self[members[0]]._step_route(), self._label)
-            with no_graph():
-                values = {name: self[name]._compute_step() for name in names}
-            for name, value in values.items():
-                remember(value, self[name], "forward", is_global=name in due)
-        for group in groups:
-            if not once[group.names[0]]:
-                self._update_group(group, args, kwargs)
-        return values
-
-    def compute(self) -> dict[str, Any]:
+    def compute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Give the values of all metrics.
 
         Collective: every rank of the group must call this. One sync serves all metrics (one for each process group, if
-            they differ).
+        they differ).
+
+        Args:
+            *args: Given to the `compute` of every metric.
+            **kwargs: Likewise.
 
         Returns:
             One value for each of `output_names`.
         """
-        values = self._values_from_one()
-        if values is None:
-            values = self._values()
-        return flatten(self._members, values, self.prefix or "", self.postfix or "")
+        return self.named(compute(self._members(), args, kwargs))
 
     def reset(self) -> None:
         """Give every state its default. It does not communicate."""
-        self._own_groups()
-        for node in self._nodes():
-            node.reset()
-        for metric in self.values():
-            metric._forget()
-        self._restart_steps()
-        share_states(self.values())
+        self._steps = 0
+        for one in self._members().groups:
+            if len(one.metrics) == 1:
+                one.metrics[0].reset()
+                continue
+            reset_together(one)
+            for metric in one.metrics:
+                for module in metric.modules():
+                    if isinstance(module, StatefulModule):
+                        module._books.steps = 0
+                        module._books.forget()
 
-    def sync(self) -> None:
-        """Show the states of all ranks from now on. Collective: every rank of the group must call this."""
-        self._refuse_synced("call unsync() first")
-        show_together(self._together(self._holders()), self._label)
+    def sync(
+        self,
+        dist_sync_fn: None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> None:
+        """Show the states of all ranks from now on, as `Metric.sync`.
 
-    def unsync(self) -> None:
-        """Show the local states again. It does not communicate."""
-        nodes = self._nodes()
-        if not any(node.store.mode is Mode.SYNCED for node in nodes):
-            raise StateError("the collection is not synced; call sync() first.")
-        put_back(nodes)
+        Collective: every rank of the group must call this.
+        """
+        SyncContext(self._members(), dist_sync_fn, process_group, should_sync, False, distributed_available).__enter__()
 
-    def sync_context(self) -> AbstractContextManager[None]:
-        """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
-        self._refuse_synced("call unsync() first")
-        return synced(self._together(self._holders()), self._label)
+    def unsync(self, should_unsync: bool = True) -> None:
+        """Show the local states again, as `Metric.unsync`. It does not communicate."""
+        unsync(self._members(), should_unsync)
+
+    def sync_context(
+        self,
+        dist_sync_fn: None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        should_unsync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> AbstractContextManager[None]:
+        """Show the states of all ranks inside a `with` block, as `Metric.sync_context`.
+
+        Collective: every rank of the group must enter it.
+        """
+        members = self._members()
+        return SyncContext(members, dist_sync_fn, process_group, should_sync, should_unsync, distributed_available)
+
+    def compute_async(self) -> PendingValue:
+        """Ask for the values of all ranks as of now, and go on: one sync for all metrics, as for `compute`.
+
+        See `Metric.compute_async`. Collective: every rank of the group must call this, in the same order as other such
+        calls.
+
+        Raises:
+            StateError: A metric is synced, or has `compute_on`.
+        """
+        return compute_async(self._members(), self._members, self.named)
+
+    def sync_async(self) -> PendingStates:
+        """Ask for the states of all ranks as of now, and go on. As `compute_async`, and as collective."""
+        return sync_async(self._members(), self._members)
 
     def clone(self: _Self, prefix: str | None = None, postfix: str | None = None) -> _Self:
         """Give an independent copy, with another prefix or postfix if one is given."""
@@ -241,16 +281,163 @@ class MetricCollection(WholeCollection, GroupedStates, nn.Module):
             twin.postfix = check_affix("postfix", postfix)
         return twin
 
+    def persistent(self, mode: bool = True) -> None:
+        """Say for all states whether they go into `state_dict`."""
+        for metric in self.values():
+            metric.persistent(mode)
+
+    def set_dtype(self: _Self, dst_type: str | torch.dtype) -> _Self:
+        """Keep floating point states in another dtype from now on, as `Metric.set_dtype`."""
+        for metric in self.values():
+            metric.set_dtype(dst_type)
+        return self
+
+    def extra_repr(self) -> str:
+        """Give what stands in the parentheses of `repr`."""
+        return ", ".join(f"{k}={v!r}" for k, v in (("prefix", self.prefix), ("postfix", self.postfix)) if v)
+
+    def __copy__(self: _Self) -> _Self:
+        """Give a collection whose metrics have states of their own."""
+        return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": None}
+
+    # -- as a host
+
+    def _hosted(self, path: str) -> list[tuple[Syncable, Route]]:
+        members = self._members()
+        found: list[tuple[Syncable, Route]] = []
+        for nodes, route in members.together():
+            if any(not node.is_local for node in nodes):
+                raise StateError(f"`{path or self._label}` is synced already; call unsync() first.")
+            found += [(self._renamed(node, path), route) for node in nodes]
+        return found
+
+    def _hosted_steps(self) -> list[list[Node]]:
+        members = self._members()
+        stepped = [n for n, m in members.metrics.items() if m.dist_sync_on_step or self.sync_every is not None]
+        alone = [nodes for metric in self.values() for nodes in metric._hosted_steps()]
+        return alone + [members.nodes(names) for names, _ in members.by_route(stepped)]
+
+    def _hosted_value(self) -> Any:
+        return self.compute()
+
+    def _hosted_outputs(self) -> dict[str, tuple[Any, str]]:
+        found: dict[str, tuple[Any, str]] = {}
+        for base, naming in self._namings.items():
+            metric, keys = self[base], self[base].output_names
+            names = naming.names(keys, apart=self._named_apart)
+            found.update({self._affixed(n): (metric, k) for n, k in zip(names, keys or ("",), strict=True)})
+        return found
+
+    def _hosted_versions(self) -> tuple[Any, ...]:
+        return tuple(node.versions for node in self._members().nodes())
+
+    def _renamed(self, node: Node, path: str) -> Node:
+        """Give a node under the names that its metrics have outside of this collection."""
+
+        def full(name: str) -> str:
+            base, dot, inside = name.partition(".")
+            return f"{path}[{self._affixed(base)!r}]{dot}{inside}"
+
+        holders = tuple((full(name), holder) for name, holder in node.holders)
+        return replace(node, path=full(node.path), holders=holders)
+
+    # -- inside
+
+    def _members(self) -> Members:
+        """Give the metrics for the verbs, and who of them may share states: found anew when a setting has changed."""
+        modules, names = self._modules, self._namings
+        stamp = [modules[name]._settings() for name in names]  # type: ignore[union-attr,operator]  # they are metrics
+        if self._known is not None and self._known[0] == stamp:
+            members = self._known[1]
+            if members.sync_every == self.sync_every and members.compute_on == self.compute_on:
+                return members
+        metrics = dict(zip(names, self.values(), strict=True))
+        apart = [[name] for name in names] if self._compute_groups is False else None
+        if not isinstance(self._compute_groups, bool):
+            apart = [list(some) for some in self._compute_groups]
+        members = Members(self._label, metrics, group(metrics, apart), self.sync_every, self.compute_on)
+        self._known = (stamp, members)
+        return members
+
+    @property
+    def _label(self) -> str:
+        return self.prefix.rstrip("/_.") if self.prefix else type(self).__name__
+
+    def _affixed(self, name: str) -> str:
+        return f"{self.prefix or ''}{name}{self.postfix or ''}"
+
+    def _base(self, name: str) -> str:
+        """Give the name of a metric in here, with or without prefix and postfix."""
+        if name in self._namings:
+            return name
+        base = name.removeprefix(self.prefix or "").removesuffix(self.postfix or "")
+        if base not in self._namings:
+            raise KeyError(f"no metric `{name}` in this collection; it has {list(self._namings)}.")
+        return base
+
+    def _count_step(self) -> list[str]:
+        """Count a call of `forward` since the last reset, and give the metrics whose values are those of all ranks."""
+        self._steps += 1
+        due = [name for name in self._namings if self[name]._count_step()]
+        if self.sync_every is None:
+            return due
+        return list(self._namings) if is_due(self._steps, self.sync_every) else []
+
+    def named(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Name every value, those inside a metric's dict too."""
+        prefix, postfix = self.prefix or "", self.postfix or ""
+        flat: dict[str, Any] = {}
+        clash = []
+        for _, name, value in flatten(self._namings, values, apart=self._named_apart):
+            full = f"{prefix}{name}{postfix}"
+            if full in flat:
+                clash.append(full)
+            flat[full] = value
+        if not clash:
+            return flat
+        if self._named_apart:
+            raise ValueError(f"two metrics of `{self._label}` give a value named {clash}; give them other names.")
+        self._name_apart(clash)
+        return self.named(values)
+
+    def _settle_names(self) -> None:
+        """See to it that no two values have one name.
+
+        Raises:
+            ValueError: They do, whatever is put in front of them.
+        """
+        keys = {base: self[base].output_names for base in self._namings}
+        clash = clashing(self._namings, keys, apart=self._named_apart)
+        if clash and not self._named_apart:
+            self._name_apart(clash)
+            clash = clashing(self._namings, keys, apart=True)
+        if clash:
+            raise ValueError(f"two metrics of `{self._label}` would give a value named {clash}; name one otherwise.")
+
+    def _name_apart(self, clash: Sequence[str]) -> None:
+        """Put the name of its metric in front of every key from now on, and tell."""
+        self._named_apart = True
+        warnings.warn(
+            f"more than one metric of `{self._label}` gives a value named {', '.join(map(repr, clash))}: the name of the"
+            " metric stands in front of each key of those that give a dict; `prefix=` of a wrapper gives other names.",
+            UserWarning,
+            stacklevel=4,
+        )
+
     # -- construction
 
-    def _add(self, name: str, metric: Any, member: Member | None = None) -> None:
-        if not isinstance(metric, Metric) and adapter_of(metric) is not None:
-            metric = AdaptedMetric(metric)
+    def _add(self, name: str, metric: Any, naming: Naming | None = None) -> None:
+        if not isinstance(metric, Metric):
+            known = registry.recognise(metric)
+            metric = metric if known is None else known.as_metric()
         if not isinstance(metric, Metric):
             raise TypeError(
                 f"`{name}` must be a syncmetrics.Metric or a MetricCollection, but is a {type(metric).__name__}."
             )
-        if name in self._members:
+        if name in self._namings:
             raise ValueError(
                 f"two metrics would be named `{name}`; give them names: MetricCollection({{'a': ..., 'b': ...}})."
             )
@@ -260,56 +447,37 @@ class MetricCollection(WholeCollection, GroupedStates, nn.Module):
                 " of the collection."
             )
         self.add_module(name, metric)
-        self._members[name] = member or Member(name, "", "", keyword_names(metric))
+        self._namings[name] = naming or Naming(name, name)
+        self._known = None
 
     def _add_collection(self, name: str | None, collection: MetricCollection) -> None:
+        for option in ("compute_on", "sync_every"):
+            if getattr(collection, option) is not None:
+                raise ValueError(
+                    f"a collection inside another one must have no `{option}`, but has {getattr(collection, option)};"
+                    " give it to the outer one."
+                )
         outer = f"{name}_" if name is not None else ""
-        for base, member in collection._members.items():
-            full = outer + collection._affixed(base)
-            affixed = Member(
-                outer + collection._affixed(member.name),
-                outer + (collection.prefix or "") + member.prefix,
-                member.postfix + (collection.postfix or ""),
-                member.takes,
+        for base, naming in collection._namings.items():
+            self._add(
+                outer + collection._affixed(base),
+                collection[base],
+                Naming(
+                    outer + collection._affixed(naming.name),
+                    naming.own,
+                    outer + (collection.prefix or "") + naming.prefix,
+                    naming.postfix + (collection.postfix or ""),
+                ),
             )
-            self._add(full, collection[base], affixed)
-
-    # -- inside
-
-    @property
-    def _label(self) -> str:
-        return self.prefix.rstrip("/_.") if self.prefix else type(self).__name__
-
-    def _affixed(self, name: str) -> str:
-        return f"{self.prefix or ''}{name}{self.postfix or ''}"
-
-    def _update_group(self, group: Group, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Update what these metrics share, once."""
-        name = group.names[0]
-        chosen = self._chosen(name, kwargs) if kwargs else kwargs
-        if len(group.names) == 1:
-            self[name].update(*args, **chosen)
-        else:
-            group.cores[0]._update_shared(args, chosen)
-
-    def _chosen(self, name: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        takes = self._members[name].takes
-        return kwargs if takes is None else {k: v for k, v in kwargs.items() if k in takes}
-
-    def _check_keywords(self, kwargs: Mapping[str, Any]) -> None:
-        taken = [member.takes for member in self._members.values()]
-        unknown = [k for k in kwargs if all(takes is not None and k not in takes for takes in taken)]
-        if unknown:
-            raise TypeError(f"no metric of this collection takes the keyword argument(s) {unknown} in `update`.")
 
 
 def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:
-    if isinstance(metrics, Mapping):
+    if isinstance(metrics, (Mapping, nn.ModuleDict)) and not isinstance(metrics, MetricCollection):
         if more:
             raise TypeError("metrics given as a mapping cannot be followed by more; put them into the mapping.")
         for name, metric in metrics.items():
             yield str(name), metric
         return
-    first = list(metrics) if isinstance(metrics, Sequence) else [metrics]
+    first = list(metrics) if isinstance(metrics, (Sequence, nn.ModuleList)) else [metrics]
     for metric in [*first, *more]:
         yield None, metric

@@ -1,43 +1,36 @@
-"""Metric: declared states, an `update` and a `compute` of the user's own, and everything that happens around them."""
+"""Metric: what a user subclasses. Declared states, an `update` and a `compute` of the user's own, and the verbs."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
 
-from syncmetrics.metric.bookkeeping import check_lists, keep_books, raw_function, wrap_compute, wrap_update
-from syncmetrics.schedule.every import SteppingMetric, check_period
-from syncmetrics.metric.computing import ComputingMetric
-from syncmetrics.schedule.one_rank import check_rank
 from syncmetrics.errors import StateError
-from syncmetrics.foreign.guest import GuestMixin, meet_hosts, refuse_options
-from syncmetrics.schedule.pending import AsyncMetric
-from syncmetrics.metric.returned import remember
-from syncmetrics.states.rows import mark_of
-from syncmetrics.sync.show import Node, absorb, put_back, show_synced, stepping, synced, unique_nodes
-from syncmetrics.metric.stateful import StatefulModule
-from syncmetrics.states.store import (
-    Mode,
-    States,
-    merge_over_time,
-    own_copy,
-)
-from syncmetrics.sync import Merged, Route
-from syncmetrics.transport import WORLD, BoundGroup, Transport, bind_group, transport_over, unbind_group
-from syncmetrics.transport.patience import check_seconds
+from syncmetrics.metric.members import one
+from syncmetrics.metric.module import StatefulModule, raw_function
+from syncmetrics.metric.options import explain_call
+from syncmetrics.metric.pending import PendingStates, PendingValue, compute_async, sync_async
+from syncmetrics.metric.showing import SyncContext, unsync
+from syncmetrics.metric.step import step
+from syncmetrics.metric.update import make_ready, wrap_update
+from syncmetrics.metric.value import wrap_compute
+from syncmetrics.schedule.every import is_due
+from syncmetrics.states.merge import own_copy
+from syncmetrics.states.spec import States
+from syncmetrics.sync import Merged, absorb
 
 __all__ = ["Metric"]
 
 _Self = TypeVar("_Self", bound="Metric")
 
 
-class Metric(GuestMixin, ComputingMetric, SteppingMetric, AsyncMetric, StatefulModule):
+class Metric(StatefulModule):
     """Base class of all metrics.
 
     A metric declares its states with `add_state`, changes them in `update` and turns them into a value in `compute`::
@@ -63,272 +56,191 @@ class Metric(GuestMixin, ComputingMetric, SteppingMetric, AsyncMetric, StatefulM
         dist_sync_on_step: Whether `forward` gives the value of the batches of all ranks, by one sync a step.
         sync_on_compute: Whether `compute` gives the value of all ranks.
         process_group: Over which ranks: a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport. Left
-            out: all of them.
+            out, or None: all of them. What torch gives to a rank outside of a new group is refused.
         sync_timeout: Seconds to wait for the other ranks in a sync; left out, the process group decides.
         sync_every: With a number n, `forward` gives the value of all ranks in every n-th step since the last reset, by
             one sync, and that of the local batch in the others.
         compute_on: The rank in the group that gets the states of all and computes; the others receive the value. Left
             out, every rank computes. The values of steps are not concerned.
-        compute_with_cache: Whether `compute` gives the last value again, without a sync, until the next update.
+        compute_with_cache: Whether `compute` gives the last value again, without a sync, until the next update, or
+            until an attribute of the metric is set.
+        atomic: Whether tensors are copied before an update, so that one which edits them in place and then raises is
+            undone. Left out: on the CPU, and up to 4,096 elements. Whatever an update binds anew, or appends, is
+            undone in any case.
         **unknown: Refused, with what to write in place of an argument that torchmetrics has.
     """
 
-    higher_is_better: bool | None = None
-    is_differentiable: bool | None = None
-    full_state_update: bool | None = None
-
-    _step_transport: Transport | None = None
-    #: Whether the states are those of another metric, which keeps the books: see `_core`.
-    _delegates: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        *,
-        dist_sync_on_step: bool = False,
-        sync_on_compute: bool = True,
-        process_group: Any = WORLD,
-        sync_timeout: float | None = None,
-        sync_every: int | None = None,
-        compute_on: int | None = None,
-        compute_with_cache: bool = True,
-        **unknown: Any,
-    ) -> None:
-        refuse_options(type(self).__name__, unknown)
-        super().__init__()
-        meet_hosts()
-        self.dist_sync_on_step = dist_sync_on_step or sync_every is not None
-        self.sync_every = check_period(sync_every)
-        self.compute_on = check_rank(compute_on)
-        self.sync_on_compute = sync_on_compute
-        self.compute_with_cache = compute_with_cache
-        self.sync_timeout = check_seconds("sync_timeout", sync_timeout)
-        self._group: BoundGroup = bind_group(process_group)
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Wrap what the user wrote, once a class: bookkeeping around `update`, a sync around `compute`."""
+        """Wrap what the user wrote, once a class: books around `update`, a sync around `compute`."""
         super().__init_subclass__(**kwargs)
         for name, wrap in (("update", wrap_update), ("compute", wrap_compute)):
             function = inspect.getattr_static(cls, name)
-            own = inspect.isfunction(function) and function is not getattr(Metric, name)
+            own = inspect.isfunction(function) and function is not getattr(StatefulModule, name)
             if own and raw_function(function) is function:
                 setattr(cls, name, wrap(function))
-
-    # -- what the user writes
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Add one batch to the states. To be written by every metric."""
-        raise NotImplementedError(f"`{type(self).__name__}` must have an `update` method.")
-
-    def compute(self) -> Any:
-        """Give the value of the states.
-
-        Collective: every rank of the group must call this, unless `sync_on_compute=False`, or nothing was updated since
-        the last call, whose value is then given again. To be written by every metric, as if there were one process.
-        """
-        raise NotImplementedError(f"`{type(self).__name__}` must have a `compute` method.")
-
-    def merge_states(self, a: States, b: States) -> States:
-        """Merge two whole sets of states, earlier and later or lower and higher rank.
-
-        Override this when states belong together (count, mean and sum of squared deviations, say). Edit neither
-        argument. It is called only with states that have seen an update.
-        """
-        means = [name for name, spec in self._specs.items() if spec.reduction.name == "mean"]
-        if means:
-            raise StateError(
-                f"`{self._label}`: `merge_states` cannot know how many updates are in a 'mean' state"
-                f" ({means[0]}); override it."
-            )
-        return merge_over_time(self._specs, a, b, (1, 1))
-
-    # -- what a metric is
-
-    @property
-    def process_group(self) -> Any:
-        """Over which ranks the metric is synced."""
-        return unbind_group(self._group)
-
-    @process_group.setter
-    def process_group(self, process_group: Any) -> None:
-        self._group = bind_group(process_group)
-        self._forget()
-
-    @property
-    def compute_group(self) -> Hashable | None:
-        """What this metric accumulates.
-
-        Metrics in a collection share one state if their `update` is the same function, their states are declared
-        alike, and this value is equal and not None. It must hold every setting that `update` and the defaults depend
-        on.
-        """
-        return None
-
-    @property
-    def output_names(self) -> tuple[str, ...] | None:
-        """Names of the values, for a metric whose `compute` gives a dict; None for one that gives one value."""
-        return None
+        if "__init__" in vars(cls):
+            cls.__init__ = _wrap_init(cls.__init__)  # type: ignore[method-assign]
+        cls._overrides_forward = cls.forward is not Metric.forward
 
     # -- the life of a metric
 
+    @torch.jit.unused
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add one batch to the states, and give the value of that batch.
 
         One `update` into fresh states, one `compute` on them, and a merge whose cost does not grow with what was
-        accumulated. (A metric whose states cannot be merged, a tensor with dist_reduce_fx=None, is updated twice.)
+        accumulated. A metric of which a batch cannot be merged (a tensor with dist_reduce_fx=None, an `update` that
+        reads its states, which is found out) is updated twice. With `is_differentiable = True` on the class the value
+        keeps its graph; the states never do.
+
         Collective if `dist_sync_on_step=True`, in every n-th call with `sync_every=n`.
         """
-        is_global = self._count_step()
-        self._prepare_update("forward", args, kwargs)
-        nodes = self._nodes()
-        mergeable = not self.full_state_update and all(node.can_merge for node in nodes)
-        with stepping(nodes, merge=mergeable) as sync_step:
-            self.update(*args, **kwargs)
-            if is_global:
-                sync_step(nodes, self._step_route(), self._label)
-            self._forward_cache = self.compute()
-        if not mergeable:
-            self.update(*args, **kwargs)
-        remember(self._forward_cache, self, "forward", is_global=is_global)
-        return self._forward_cache
+        make_ready(self, "forward", args, kwargs)
+        return step(one(self), args, kwargs, [""] if self._count_step() else [])[""]
 
-    def reset(self) -> None:
-        """Give every state its default. It does not communicate."""
-        self._leave_group()
-        for node in self._nodes():
-            node.reset()
-        self._steps = 0
-        self._forget()
-
-    def sync(self) -> None:
+    def sync(
+        self,
+        dist_sync_fn: None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> None:
         """Show the states of all ranks from now on. Collective: every rank of the group must call this.
 
+        Args:
+            dist_sync_fn: Refused: give a transport of your own as `process_group` instead.
+            process_group: Over which ranks, as for the constructor; left out, the metric's own.
+            should_sync: Whether to do so at all.
+            distributed_available: Asked whether to do so.
+
         Raises:
             StateError: They are shown already.
         """
-        show_synced(self._local_nodes(), self._route(), self._label)
+        SyncContext(one(self), dist_sync_fn, process_group, should_sync, False, distributed_available).__enter__()
 
-    def unsync(self) -> None:
+    def unsync(self, should_unsync: bool = True) -> None:
         """Show the local states again. It does not communicate.
 
+        Args:
+            should_unsync: Whether to do so at all.
+
         Raises:
             StateError: They are shown already.
         """
-        if self._store.mode is not Mode.SYNCED:
-            raise StateError(f"`{self._label}` is not synced; call sync() first.")
-        put_back(self._nodes())
+        unsync(one(self), should_unsync)
 
-    def sync_context(self) -> AbstractContextManager[None]:
-        """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it."""
-        return synced([(self._local_nodes(), self._route())], self._label)
+    def sync_context(
+        self,
+        dist_sync_fn: None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        should_unsync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> AbstractContextManager[None]:
+        """Show the states of all ranks inside a `with` block. Collective: every rank of the group must enter it.
 
-    def merge_state(self, other: Metric | States) -> None:
+        Args:
+            dist_sync_fn: As for `sync`.
+            process_group: As for `sync`.
+            should_sync: Whether to show them; else the block sees the local ones.
+            should_unsync: Whether to show the local ones again behind it.
+            distributed_available: As for `sync`.
+
+        Raises:
+            StateError: They are shown already.
+        """
+        return SyncContext(one(self), dist_sync_fn, process_group, should_sync, should_unsync, distributed_available)
+
+    def merge_state(self, incoming_state: StatefulModule | States) -> None:
         """Add what another metric of the same class has accumulated. It does not communicate.
 
         Args:
-            other: The other metric, which is left as it is; or its states, which then count as one update.
+            incoming_state: The other metric, which is left as it is; or its states, which then count as one update.
 
         Raises:
             StateError: It has other states, or one of the two is synced.
         """
-        self._refuse_synced("merge_state")
-        if isinstance(other, Metric):
+        make_ready(self, "merge_state", (), {})
+        other, nodes, specs = incoming_state, self._nodes(), self._holder.specs
+        if isinstance(other, StatefulModule):
             theirs = other._nodes()
-            shapes = [[(node.path, list(node.specs)) for node in nodes] for nodes in (self._nodes(), theirs)]
+            shapes = [[(node.path, list(node.specs)) for node in found] for found in (nodes, theirs)]
             if type(other) is not type(self) or shapes[0] != shapes[1]:
                 raise StateError(
                     f"`{self._label}` cannot merge a `{other._label}`; give a metric of the same class and settings."
                 )
-            other._refuse_synced("merge_state")
-            deltas = [Merged(own_copy(node.store.states), node.store.update_count) for node in theirs]
-        elif set(other) != set(self._specs):
-            raise StateError(f"`{self._label}` has the states {sorted(self._specs)}, but was given {sorted(other)}.")
+            if any(not node.is_local for node in theirs):
+                raise StateError(f"`{other._label}` is synced, so it cannot be merged; call unsync() first.")
+            deltas = [[Merged(own_copy(node.store.states), node.store.update_count)] for node in theirs]
+        elif set(other) != set(specs):
+            raise StateError(f"`{self._label}` has the states {sorted(specs)}, but was given {sorted(other)}.")
         else:
-            deltas = [Merged(own_copy(dict(other)), 1)]
-        self._leave_group()
-        absorb(self._nodes()[: len(deltas)], deltas)
+            deltas = [[Merged(own_copy(other), 1)]]
+        absorb(nodes[: len(deltas)], deltas)
 
     def clone(self: _Self) -> _Self:
         """Give an independent copy."""
         return copy.deepcopy(self)
 
-    # -- inside
+    # -- while the work goes on
 
-    @property
-    def _core(self) -> Metric:
-        """The metric whose states these are: another one for a wrapper that has none of its own."""
-        return self
+    def compute_async(self) -> PendingValue:
+        """Ask for the value of all ranks as of now, and go on.
 
-    @property
-    def _merge(self) -> Callable[[States, States], States] | None:
-        return None if type(self).merge_states is Metric.merge_states else self.merge_states
+        The states are copied and synced in the background, over a CPU group of their own: no collective of the model
+        or of another metric can get between. Several may be on their way; they arrive in the order of the calls.
 
-    def _nodes(self, path: str = "") -> list[Node]:
-        """Give this metric and all metrics inside it, each store once."""
-        if not self._modules:
-            return [self._node(path)]
-        nodes = []
-        for name, module in self.named_modules():
-            if isinstance(module, Metric) and module._core is module:
-                where = ".".join(part for part in (path, name) if part)
-                nodes.append(module._node(where))
-        return unique_nodes(nodes)
+        Collective: every rank of the group must call this, in the same order as other such calls. The first call of a
+        process opens the group and waits for the other ranks; the others return at once.
 
-    def _node(self, path: str) -> Node:
-        """Give this metric by itself."""
-        return Node(path, self._store, self._specs, self._merge)
+        Raises:
+            StateError: The metric is synced, or has `compute_on`.
+        """
+        return compute_async(one(self), lambda: one(self), lambda values: values[""])
 
-    def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
-        """Give the arguments that `update` takes."""
-        return inspect.signature(self._core.update).parameters
+    def sync_async(self) -> PendingStates:
+        """Ask for the states of all ranks as of now, and go on. As `compute_async`, and as collective."""
+        return sync_async(one(self), lambda: one(self))
 
-    def _local_nodes(self) -> list[Node]:
-        nodes = self._nodes()
-        if any(node.store.mode is not Mode.LOCAL for node in nodes):
-            raise StateError(f"`{self._label}`, or a metric inside, is synced already; call unsync() first.")
-        return nodes
+    # -- for the rooms of this package
 
-    def _route(self) -> Route:
-        return Route(transport_over(self._group), timeout=self.sync_timeout)
+    def _count_step(self) -> bool:
+        """Count a call of `forward` since the last reset, and say whether its value is that of all ranks.
 
-    def _step_route(self) -> Route:
-        route = self._route()
-        return route if self._step_transport is None else replace(route, transport=self._step_transport)
+        A call that raises counts too, so that ranks that take every step of a loop count alike.
+        """
+        if self.sync_every is None:
+            return self.dist_sync_on_step
+        self._books.steps += 1
+        return self.dist_sync_on_step and is_due(self._books.steps, self.sync_every)
 
-    def _refuse_synced(self, verb: str) -> None:
-        if self._store.mode in (Mode.SYNCED, Mode.COPY):
-            raise StateError(
-                f"`{self._label}` is synced, so `{verb}` would change states that are not its own; call unsync() first."
-            )
 
-    def _prepare_update(self, verb: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self._refuse_synced(verb)
-        if self._store.sharers > 1 and self._store.mode is Mode.LOCAL:
-            self._leave_group()
-        if self._store.update_count == 0:
-            self._adopt_device(args, kwargs)
+def _wrap_init(function: Callable[..., None]) -> Callable[..., None]:
+    """Give the `__init__` of a class: the user's own, with errors in the words of the class that was called.
 
-    def _adopt_device(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Go where the first batch is: metrics in a plain list are not moved with the module that uses them."""
-        device = next((x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), self._store.device)
-        if device != self._store.device:
-            for module in self.modules():
-                if isinstance(module, Metric):
-                    module._move(device)
+    On the meta device it runs on the CPU, for a default must have values; the states go to the meta device afterwards.
+    """
 
-    def _update(self, function: Callable[..., None], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Run the user's `update`, and check what it did to the lists. If it fails, it leaves as little as it can."""
-        store = self._own_store
-        if self._core is not self:
-            function(self, *args, **kwargs)  # the metric inside keeps the books
-        elif self._list_names:
-            lengths = [(name, store.states[name], mark_of(store.states[name])) for name in self._list_names]
-            keep_books(store, lengths, check_lists, function, self, args, kwargs)
-        else:
-            keep_books(store, (), None, function, self, args, kwargs)
+    @functools.wraps(function)
+    def __init__(self: Metric, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it stands where that method stands
+        cls = type(self)
+        if cls.__init__ is not __init__:  # reached through super()
+            function(self, *args, **kwargs)
+            return
+        device = torch.get_default_device()
+        try:
+            if device.type == "meta":
+                with torch.device("cpu"):
+                    function(self, *args, **kwargs)
+                self.to(device)
+            else:
+                function(self, *args, **kwargs)
+        except TypeError as error:
+            trace = error.__traceback__
+            is_call = trace is not None and trace.tb_next is None  # raised by the call above, not inside of it
+            said = explain_call(cls, args, kwargs) if is_call else None
+            if said is None:
+                raise
+            raise TypeError(said) from None
 
-    def _update_shared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Update states on behalf of all metrics that share them."""
-        self._refuse_synced("update")
-        if self._store.update_count == 0:
-            self._adopt_device(args, kwargs)
-        self._update(raw_function(type(self).update), args, kwargs)
+    return __init__

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.metric.metric import Metric
 from syncmetrics.family.checks import check_bool, check_int, check_same_shape, zero_count, zero_sum
+from syncmetrics.metric import Metric
 
 __all__ = ["MeanAbsoluteError", "MeanSquaredError"]
 
@@ -28,6 +28,8 @@ class _MeanError(Metric):
 
     higher_is_better = False
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
     total: Tensor
 
     def __init__(self, num_outputs: int = 1, **kwargs: Any) -> None:

@@ -22,7 +22,7 @@ from syncmetrics.shuffle import (
     send_back,
     share_by_key,
 )
-from syncmetrics.states.store import States
+from syncmetrics.states.spec import States
 
 __all__ = ["SpearmanCorrCoef"]
 
@@ -42,6 +42,8 @@ class SpearmanCorrCoef(ShuffledMetric):
 
     higher_is_better = True
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
     preds: list[Tensor]
     target: list[Tensor]
 

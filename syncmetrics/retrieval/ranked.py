@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.family.checks import check_choice, check_same_shape, check_tensor
+from syncmetrics.family.checks import check_choice, check_labels, check_same_shape, check_tensor
 from syncmetrics.family.exact import FRACTION_BITS, join_parts, mean_by_group, sum_of_products, unit_ratios
-from syncmetrics.classification._inputs import check_labels
 from syncmetrics.shuffle import SHUFFLE_ABOVE, Peers, Question, Rows, ShuffledMetric, encode_floats, share_by_key
-from syncmetrics.states.store import States
+from syncmetrics.states.spec import States
 
 __all__ = ["RetrievalMAP", "RetrievalMRR"]
 
@@ -42,6 +41,8 @@ class _Retrieval(ShuffledMetric):
 
     higher_is_better = True
     is_differentiable = False
+    full_state_update = False
+    _rebinds = True
     preds: list[Tensor]
     target: list[Tensor]
     indexes: list[Tensor]

@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from syncmetrics.errors import SyncError
-from syncmetrics.states.store import States, own_copy
+from syncmetrics.states.merge import own_copy
+from syncmetrics.states.spec import States
 from syncmetrics.sync import Merged, Part, Route, report_failure, sync_parts
 from syncmetrics.transport import Transport
 
@@ -66,8 +68,6 @@ class Job:
             with suppress(SyncError):  # nobody came to hear it; the failure itself is what matters
                 report_failure(self._failure, route, label=self._label)
             raise self._failure
-        if route.transport.world_size == 1:
-            return [Merged(part.states, part.update_count) for part in self._parts]
         merged = sync_parts(self._parts, route, label=self._label)
         assert merged is not None, "it goes to every rank"
         return merged
@@ -109,7 +109,7 @@ def start_sync(take: Callable[[], Sequence[Part]], route: Route, label: str) -> 
     copies: list[Part] = []
     failure = None
     try:
-        copies = [replace(part, states=own_copy(dict(part.states))) for part in take()]
+        copies = _copied(take())
     except Exception as error:  # an adapter could not read a metric, or there is no memory for the copies
         failure = error
     worker = None if alone else _worker_of(transport)
@@ -121,6 +121,22 @@ def start_sync(take: Callable[[], Sequence[Part]], route: Route, label: str) -> 
     if worker is not None:
         worker.is_new = False
     return job
+
+
+def _copied(parts: Sequence[Part]) -> list[Part]:
+    """Copy the states of all parts, each once, also of metrics that may share theirs and do not."""
+    copies: dict[int, tuple[States, States]] = {}  # the originals too: as long as they live nothing else has their id
+
+    def copy_of(part: Part) -> Part:
+        if id(part.states) not in copies:
+            copies[id(part.states)] = part.states, own_copy(part.states)
+        return replace(part, states=copies[id(part.states)][1])
+
+    found = []
+    for part in parts:
+        each = None if part.each is None else [copy_of(one) for one in part.each()]
+        found.append(replace(copy_of(part), each=None if each is None else partial(list, each)))
+    return found
 
 
 class _Worker:

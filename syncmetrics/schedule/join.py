@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
-from syncmetrics.metric.collection import MetricCollection
 from syncmetrics.errors import SyncError
-from syncmetrics.metric.metric import Metric
-from syncmetrics.sync import Route, Schema, leave_pending, report_failure, schema_of, settle, shadow_sync
+from syncmetrics.schedule.lanes import close_lane, open_lane
+from syncmetrics.sync import (
+    Host,
+    Node,
+    Route,
+    Schema,
+    hosts_in,
+    leave_pending,
+    report_failure,
+    schema_of,
+    settle,
+    shadow_sync,
+)
 from syncmetrics.transport import Transport
 
 __all__ = ["join"]
@@ -25,17 +36,17 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
                 step = metrics(model(batch), target)  # dist_sync_on_step=True
         epoch = metrics.compute()
 
-    Inside the block the per-step syncs of these metrics go over a CPU group of their own, made once. A rank that
-    leaves the block goes on to take part in them in the background, without data, until all ranks have left it; its
-    next sync waits for that. So the value of a step is that of the ranks which had a batch, and the block can stand
-    inside torch's own `Join` around a DistributedDataParallel model. `compute` belongs behind the block: it needs no
-    join, whatever the ranks hold.
+    Inside the block the per-step syncs of the group of these metrics go over a CPU group of their own, made once. A
+    rank that leaves the block goes on to take part in them in the background, without data, until all ranks have left
+    it; its next sync waits for that. So the value of a step is that of the ranks which had a batch, and the block can
+    stand inside torch's own `Join` around a DistributedDataParallel model. `compute` belongs behind the block: it needs
+    no join, whatever the ranks hold.
 
     Collective: every rank of the group must enter and leave the block, also one without any batch.
 
     Args:
-        *metrics: The metrics and collections that are synced per step inside the block. They must have one process
-            group.
+        *metrics: The metrics and collections that are synced per step inside the block, also in lists, dicts,
+            ModuleLists and ModuleDicts. They must have one process group.
         timeout: Seconds to wait for the steps of the other ranks; left out, that of the metrics.
 
     Raises:
@@ -44,39 +55,42 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
         SyncError: Raised by the next sync of a rank that had left the block, if a step of the others failed.
     """
 
-    def __init__(self, *metrics: Metric | MetricCollection, timeout: float | None = None) -> None:
-        self._given = metrics
-        self._metrics = list(_walk(metrics))
-        if not self._metrics:
+    def __init__(self, *metrics: Any, timeout: float | None = None) -> None:
+        self._hosts = [host for _, host in hosts_in(list(metrics))]
+        if not any(host._hosted("") for host in self._hosts):
             raise ValueError("`join` needs the metrics that are synced per step inside of it, but was given none.")
         self._timeout = timeout
         self._twin: Transport | None = None
 
     def __enter__(self) -> None:
-        transports = {id(metric._route().transport): metric._route() for metric in self._metrics}
+        routes = [route for host in self._hosts for _, route in host._hosted("")]
+        transports = {id(route.transport) for route in routes}
         if len(transports) != 1:
             raise ValueError(
                 f"`join` needs metrics of one process group, but these have {len(transports)}; join them one by one."
             )
-        (route,) = transports.values()
+        route = routes[0]
         settle(route.transport)
         self._transport, self._twin = route.transport, route.transport.twin()
         self._timeout = route.timeout if self._timeout is None else self._timeout
-        for metric in self._metrics:
-            metric._step_transport = self._twin
+        open_lane(self._transport, self._twin)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for metric in self._metrics:
-            metric._step_transport = None
-            metric._store.version += 1  # others may have updated: no rank may take its old value for the present one
+        close_lane(self._transport)
+        for host in self._hosts:
+            for node, _ in host._hosted(""):
+                if isinstance(node, Node):
+                    for _, holder in node.holders:
+                        # Others may have updated: no rank may take its old value for the present one.
+                        holder.store.version += 1
         assert self._twin is not None
         route = Route(self._twin, timeout=self._timeout)
         if self._twin.world_size == 1 or isinstance(error, SyncError):
             return
         if error is None:
-            leave_pending(self._transport, _Shadow(route, _step_schemas(self._given)).wait)
+            leave_pending(self._transport, _Shadow(route, _step_schemas(self._hosts)).wait)
         elif isinstance(error, Exception):
             report_failure(error, route, label="join")
 
@@ -106,20 +120,8 @@ class _Shadow:
             self._error = error
 
 
-def _step_schemas(metrics: Iterable[Metric | MetricCollection]) -> dict[int, Schema]:
-    """Give what the others may sync per step: each metric by itself, and each collection."""
-    steps = [module._nodes() for module in _walk(metrics)]
-    for metric in metrics:
-        if isinstance(metric, MetricCollection):
-            steps.extend(metric._step_nodes())
+def _step_schemas(hosts: Sequence[Host]) -> dict[int, Schema]:
+    """Give what the others may sync per step."""
+    steps = [nodes for host in hosts for nodes in host._hosted_steps()]
     schemas = [schema_of(sorted((n.local_part() for n in nodes), key=lambda part: part.path)) for nodes in steps]
     return {schema.fingerprint: schema for schema in schemas}
-
-
-def _walk(metrics: Iterable[Metric | MetricCollection]) -> Iterator[Metric]:
-    for metric in metrics:
-        if not isinstance(metric, (Metric, MetricCollection)):
-            raise TypeError(f"`join` takes metrics and collections, but was given a {type(metric).__name__}.")
-        for module in metric.modules():
-            if isinstance(module, Metric):
-                yield module

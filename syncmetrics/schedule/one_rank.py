@@ -20,13 +20,12 @@ from torch import Tensor
 
 from syncmetrics.errors import PacketError, PeerError, StateError, SyncError
 from syncmetrics.states.plain import decode_plain, encode_plain
-from syncmetrics.sync.show import Node, Syncable, put_back
-from syncmetrics.sync import Merged, Route, mark_reported, sync_parts
+from syncmetrics.sync import Merged, Node, Route, Syncable, is_reported, mark_reported, put_back, sync_nodes
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle, read_bytes, write_bytes
 from syncmetrics.transport.patience import current_patience
 
-__all__ = ["check_rank", "compute_on_one", "decode_value", "encode_value"]
+__all__ = ["compute_on_one", "decode_value", "encode_value"]
 
 _PACKET_BYTES = 1024
 _HEADER = struct.Struct("<bq")
@@ -34,19 +33,6 @@ _INLINE = _PACKET_BYTES - _HEADER.size
 _ALIVE, _VALUE, _FAILED = 1, 2, 3
 #: So often the computing rank says that it is alive: before those that wait turn to the store.
 _BEAT_SECONDS = 0.5
-
-
-def check_rank(compute_on: int | None) -> int | None:
-    """Check the rank that is to compute; None is all of them.
-
-    Raises:
-        ValueError: It is no rank.
-    """
-    if compute_on is None:
-        return None
-    if type(compute_on) is not int or compute_on < 0:  # a bool is no rank
-        raise ValueError(f"`compute_on` must be a rank in the group, or None for all, but is {compute_on!r} instead.")
-    return compute_on
 
 
 def compute_on_one(nodes: Sequence[Node], route: Route, label: str, compute: Callable[[], Any]) -> Any:
@@ -71,15 +57,13 @@ def compute_on_one(nodes: Sequence[Node], route: Route, label: str, compute: Cal
     failure: Exception | None = None
     merged: list[Merged] | None = None
     try:
-        merged = sync_parts([node.local_part() for node in nodes], route, label=label)
+        merged = sync_nodes(nodes, route, label)
     except SyncError:
         raise
     except Exception as error:
-        if transport.rank != rank or transport.world_size == 1:
+        if transport.rank != rank or transport.world_size == 1 or is_reported(error):
             raise
         failure = error  # the states were exchanged, and could not be reduced: the others wait for the value already
-    for node in nodes:
-        node.leave_epoch()
     if transport.world_size == 1:
         assert merged is not None
         return _compute_shown(nodes, merged, compute)

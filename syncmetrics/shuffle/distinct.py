@@ -10,7 +10,7 @@ from torch import Tensor
 from syncmetrics.shuffle.exchange import send_back, share_by_key
 from syncmetrics.shuffle.peers import Peers, Told, together
 from syncmetrics.shuffle.rows import Rows
-from syncmetrics.states.store import declare_state
+from syncmetrics.states.spec import declare_state
 from syncmetrics.sync import Part, Route, report_failure, sync_parts
 from syncmetrics.transport import WORLD, resolve_transport
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syncmetrics.metric.metric import Metric
-from syncmetrics.sync.show import Node
-from syncmetrics.shuffle.node import Answered, AskedStore, ShuffleNode, told_alone
+from syncmetrics.metric.module import StatefulModule
+from syncmetrics.shuffle.node import Answered, ShuffleNode, told_alone
 from syncmetrics.shuffle.peers import Peers, together
 from syncmetrics.shuffle.plan import Question
-from syncmetrics.states.store import States, Store
-from syncmetrics.sync import Route
+from syncmetrics.states.spec import States
+from syncmetrics.sync import Node, Route
 from syncmetrics.transport import LocalTransport
 
 __all__ = ["SHUFFLE_ABOVE", "ShuffledMetric"]
@@ -50,8 +49,6 @@ class ShuffledMetric(Metric):
                 f" {shuffle_above!r} instead. Pass a number of rows, or None to gather them always."
             )
         self.shuffle_above = shuffle_above
-        store = self._own_store
-        self._own_store = AskedStore(**{f.name: getattr(store, f.name) for f in dataclasses.fields(store)})
 
     @property
     @abstractmethod
@@ -72,41 +69,28 @@ class ShuffledMetric(Metric):
 
     def answer(self) -> Any:
         """Give the answer to this metric's question, inside `compute`. It does not communicate."""
-        shown = self._store.states
+        shown = self._holder.store.states
         if isinstance(shown, Answered) and self.question in shown.answers:
             return shown.answers[self.question]
         if isinstance(shown, Answered):
             raise RuntimeError(f"`{self._label}` was changed while it is synced: nobody asked for {self.question}.")
-        states = {name: shown[name] for name in self._specs}
+        states = {name: shown[name] for name in self._holder.specs}
         told = told_alone(states, self.device)
         return together(
             Route(LocalTransport()), self._label, told, lambda peers: self.solve(peers, states, [self.question])
         )[self.question]
 
-    @property
-    def _store(self) -> Store:
-        return self._own_store
-
-    @_store.setter
-    def _store(self, store: Store) -> None:
-        self._own_store = store
-        self._ask(store)  # the metric whose node is synced may be another one that holds this store
-
-    def _ask(self, store: Store) -> None:
-        if isinstance(store, AskedStore):
-            store.questions.setdefault(self.question)
-
-    def _node(self, path: str) -> Node:
-        node = super()._node(path)
+    def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
+        node = super()._node(path, sharing)
         if self.shuffle_above is None:
             return node
-        self._ask(node.store)
+        asking = [metric for _, metric in sharing if isinstance(metric, ShuffledMetric)]
         return ShuffleNode(
             node.path,
-            node.store,
-            node.specs,
+            node.label,
+            node.holders,
             node.merge,
             above=self.shuffle_above,
             solve=self.solve,
-            label=path or self._label,
+            questions=lambda: tuple(dict.fromkeys(metric.question for metric in asking)),
         )

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from syncmetrics.states.autograd import no_graph
 from syncmetrics.errors import SyncError
-from syncmetrics.states.store import declare_state
+from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.spec import declare_state
 from syncmetrics.sync import Part, Route, report_failure, sync_parts
 
 __all__ = ["Peers", "Told", "together"]

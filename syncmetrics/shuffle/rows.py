@@ -9,9 +9,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from syncmetrics.states.store import State, own_tensor
+from syncmetrics.states.joined import joined_of
+from syncmetrics.states.spec import State, own_tensor
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "parts_of"]
+
+
+def parts_of(state: State) -> Sequence[Tensor]:
+    """Give the rows of a `"cat"` state in as few tensors as they are there in."""
+    if isinstance(state, Tensor):
+        return [state]
+    joined = joined_of(state)
+    return state if joined is None else [joined]
 
 
 class Rows:
@@ -31,8 +40,7 @@ class Rows:
         device: torch.device,
         encode: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        parts: Sequence[Tensor] = [state] if isinstance(state, Tensor) else state
-        self._parts = [own_tensor(part).reshape(-1) for part in parts if part.numel()]
+        self._parts = [own_tensor(part).reshape(-1) for part in parts_of(state) if part.numel()]
         self._ends = list(itertools.accumulate(part.shape[0] for part in self._parts))
         self._dtype = dtype
         self.device = device

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.joined import JoinedRows, joined_of
 from syncmetrics.states.reductions import cat_rows
 
 __all__ = ["RowBuffer", "RowMark", "back_to", "check_dense", "dim_zero_cat", "mark_of", "rows_like"]
@@ -195,13 +196,18 @@ def dim_zero_cat(x: Tensor | Sequence[Tensor]) -> Tensor:
     """
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, RowBuffer) and len(x) == 1:
-        return x[0].clone()  # a value must not be the memory that rows are kept in
+    joined = joined_of(x)
+    if joined is not None:
+        return joined
+    if len(x) == 1:
+        return x[0].reshape(-1).clone() if x[0].dim() == 0 else x[0].clone()  # not the memory of the state itself
     return cat_rows(x) if len(x) else torch.zeros(0)
 
 
 def rows_like(default: list[Any], value: Iterable[Any]) -> list[Any]:
     """Give the elements as a list of the kind that was declared; they are shared."""
+    if isinstance(value, JoinedRows):
+        return value.copy()
     if not isinstance(default, RowBuffer):
         return list(value)
     buffer = RowBuffer()

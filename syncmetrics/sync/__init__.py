@@ -14,34 +14,53 @@ The protocol of one sync, step by step:
    element by element are reduced here: each rank reduces a slice of them.
 6. **Fold** (`fold`). Values are reduced in rank order with torch operations, so the result depends neither on packing
    nor on the backend.
-7. **Hand over**. The caller gets fresh states; the local ones stand untouched beside them.
+7. **Hand over** (`node`, `show`). The caller gets fresh states; the local ones stand untouched beside them, and come back
+   when what was shown is put back.
 
 A world of one goes from 1 to 7.
 """
 
-from syncmetrics.sync.engine import mark_reported, report_failure, shadow_sync, sync_parts
+from syncmetrics.sync.engine import is_reported, mark_reported, report_failure, shadow_sync, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.history import note
+from syncmetrics.sync.hosts import Host, grouped, hosts_in, together_of
 from syncmetrics.sync.manifest import Part, Schema, schema_of
+from syncmetrics.sync.node import Node, Syncable, Together, absorb, by_route
+from syncmetrics.sync.show import copied, put_back, show_together, sync_nodes, synced
 from syncmetrics.sync.trace import SyncRecord, Trace, trace
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
 from syncmetrics.transport.base import leave_pending, settle
 
 __all__ = [
     "MAX_CHUNK_BYTES",
+    "Host",
     "Merged",
+    "Node",
     "Part",
     "Route",
     "Schema",
     "SyncRecord",
+    "Syncable",
+    "Together",
     "Trace",
+    "absorb",
+    "by_route",
+    "copied",
+    "grouped",
+    "hosts_in",
+    "is_reported",
     "leave_pending",
     "mark_reported",
     "note",
+    "put_back",
     "report_failure",
     "schema_of",
     "settle",
     "shadow_sync",
+    "show_together",
+    "sync_nodes",
     "sync_parts",
+    "synced",
+    "together_of",
     "trace",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 from syncmetrics.errors import PeerError, SchemaMismatchError, StateError
 from syncmetrics.states.reductions import promote
@@ -12,26 +13,57 @@ from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schem
 from syncmetrics.sync.packet import Header
 
 __all__ = [
+    "Callers",
+    "callers_of",
     "check_failures",
     "check_manifests",
     "describe_difference",
     "encode_schema",
     "mean_the_same",
     "participants",
+    "threads_fit",
 ]
+
+#: The threads that sync, rank by rank.
+Callers: TypeAlias = tuple[str, ...]
 
 _Key = TypeVar("_Key", bound=Hashable)
 _SHOWN = 8
 
 
-def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest]) -> bool:
-    """Say whether all ranks that have not joined mean the same sync."""
+def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest], agreed: Container[Callers] = ()) -> bool:
+    """Say whether all ranks that have not joined mean the same sync.
+
+    Args:
+        headers: Of every rank.
+        manifests: Of every rank.
+        agreed: Threads that were found to belong together.
+    """
     keys = {
-        (h.sequence, h.fingerprint, m.label, m.fresh)
+        (h.sequence, h.fingerprint, m.label, m.fresh, m.caller)
         for h, m in zip(headers, manifests, strict=True)
         if h.status is not Status.JOINED
     }
-    return len(keys) <= 1
+    return len(keys) <= 1 or (len({key[:4] for key in keys}) == 1 and callers_of(manifests) in agreed)
+
+
+def callers_of(manifests: Sequence[Manifest]) -> Callers:
+    """Give the threads that sync, rank by rank."""
+    return tuple(m.caller for m in manifests)
+
+
+def threads_fit(texts: Sequence[bytes]) -> bool:
+    """Say whether threads of other names are each the only one of their rank that can be meant.
+
+    They are not if one rank has a thread, too, of the name that syncs on another: then two threads of a rank sync over
+    one group, and meet in any order.
+
+    Args:
+        texts: What `encode_schema` gave on every rank; nothing for a rank that has joined.
+    """
+    said = [json.loads(text.decode("ascii")) for text in texts if text]
+    callers = {str(body[4]) for body in said}
+    return all(not (callers - {str(body[4])}) & set(map(str, body[5])) for body in said)
 
 
 def check_failures(manifests: Sequence[Manifest]) -> None:
@@ -119,7 +151,7 @@ def participants(entry: Entry, records: Sequence[Record], counts: Sequence[int])
     return tuple(ranks)
 
 
-def encode_schema(label: str, schema: Schema, parts: Sequence[Part], notes: Sequence[str]) -> bytes:
+def encode_schema(label: str, schema: Schema, parts: Sequence[Part], notes: Sequence[str], caller: str) -> bytes:
     """Encode what is sent in a second exchange when the ranks mean different syncs.
 
     Args:
@@ -127,10 +159,14 @@ def encode_schema(label: str, schema: Schema, parts: Sequence[Part], notes: Sequ
         schema: Its schema.
         parts: Its parts.
         notes: What it did before in this group.
+        caller: The thread that syncs.
     """
     stale = [part.path for part in parts if not part.fresh]
     declared = [entry.declared for entry in schema.entries]
-    return json.dumps([label, declared, stale, list(notes)], separators=(",", ":")).encode("ascii")
+    threads = ["" if thread is threading.main_thread() else thread.name for thread in threading.enumerate()]
+    shared = [[part.path, list(part.names)] for part in parts if len(part.names) > 1]
+    body = [label, declared, stale, list(notes), caller, threads, shared]
+    return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
 def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> SchemaMismatchError:
@@ -151,6 +187,14 @@ def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> Sc
             f"they are at {_spread(sequences, lambda n: f'sync number {n}')}: some rank left one out, or did one more"
         )
     lines.extend(_schema_lines({rank: {path: (kind, fx) for path, kind, fx in body[1]} for rank, body in said.items()}))
+    lines.extend(_sharing_lines({rank: {path: tuple(names) for path, names in body[6]} for rank, body in said.items()}))
+    callers = _group({rank: str(body[4]) for rank, body in said.items()})
+    if len(callers) > 1:
+        names = _spread(callers, lambda name: f"thread {name!r}" if name else "the main thread")
+        lines.append(
+            f"they sync from {names}: one thread of a rank may sync over one group; give each a process group of its"
+            " own"
+        )
     if not lines:
         lines.extend(_epoch_lines({rank: frozenset(body[2]) for rank, body in said.items()}))
     for notes, ranks in _group({rank: tuple(body[3]) for rank, body in said.items()}).items():
@@ -158,6 +202,16 @@ def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> Sc
         lines.append(f"before this, {_ranks(ranks)} did: {before}")
     text = "".join(f"\n  {line}" for line in lines)
     return SchemaMismatchError(f"the ranks disagree on the sync of `{next(iter(labels))}`:{text}")
+
+
+def _sharing_lines(shared: Mapping[int, Mapping[str, tuple[str, ...]]]) -> list[str]:
+    """Say which metrics accumulate the same on some ranks, and not on others."""
+    lines = []
+    for path in sorted(set().union(*shared.values())):
+        found = _group({rank: groups.get(path, (path,)) for rank, groups in shared.items()})
+        if len(found) > 1:
+            lines.append(f"`{path}` is one state of {_spread(found, lambda names: ' and '.join(map(repr, names)))}")
+    return lines
 
 
 def _epoch_lines(stale: Mapping[int, frozenset[str]]) -> list[str]:

@@ -12,16 +12,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from syncmetrics.states.autograd import no_graph
 from syncmetrics.errors import PacketError, PeerError
+from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import resolve_reduction
-from syncmetrics.states.store import StateSpec, own_copy
+from syncmetrics.states.spec import StateSpec
+from syncmetrics.sync.apart import blocks_of, decode_blocks, encode_blocks
 from syncmetrics.sync.check import (
+    callers_of,
     check_failures,
     check_manifests,
     describe_difference,
     encode_schema,
     mean_the_same,
+    threads_fit,
 )
 from syncmetrics.sync.exchange import Arrived, Packet, exchange, gather_texts, pack
 from syncmetrics.sync.fold import Merged, fold
@@ -42,11 +46,11 @@ from syncmetrics.sync.packet import encode_bundle, encode_said
 from syncmetrics.sync.plan import plan_sync
 from syncmetrics.sync.trace import CountingTransport, SyncRecord, is_observed, observing
 from syncmetrics.sync.transfer import Route, transfer
-from syncmetrics.transport.base import settle
+from syncmetrics.transport.base import caller_of, settle
 
 _REPORTED = "_reported_by_syncmetrics"
 
-__all__ = ["mark_reported", "report_failure", "shadow_sync", "sync_parts"]
+__all__ = ["is_reported", "mark_reported", "report_failure", "shadow_sync", "sync_parts"]
 
 
 def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merged] | None:
@@ -65,7 +69,7 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
     """
     with no_graph():
         if route.transport.world_size == 1:
-            return [Merged(own_copy(part.states), part.update_count) for part in parts]
+            return [_alone(part) for part in parts]
         if len(parts) == 1:
             return _sync(parts, route, label)
         order = sorted(range(len(parts)), key=lambda i: parts[i].path)
@@ -76,14 +80,29 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
         return [by_part[i] for i in range(len(parts))]
 
 
+def _alone(part: Part) -> Merged:
+    """Give what a world of one has."""
+    if not part.blocks or part.each is None:
+        return Merged(own_copy(part.states), part.update_count)
+    each = part.each()
+    blocks = blocks_of([part.blocks])
+    return Merged({}, 0, tuple((tuple(part.names[i] for i in block), _alone(each[block[0]])) for block in blocks))
+
+
 def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | None:
-    if not is_observed():
-        return _sync_observed(parts, route, label, None)
-    with observing(label, route.transport) as record:
-        return _sync_observed(parts, route, label, record)
+    busy = memory_of(route.transport).busy
+    before = busy.enter(label, route.transport.name)
+    try:
+        if not is_observed():
+            return _sync_observed(parts, route, label, None)
+        with observing(label, route.transport) as record:
+            return _sync_observed(parts, route, label, record)
+    finally:
+        busy.leave(before)
 
 
 def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: SyncRecord | None) -> list[Merged] | None:
+    over = route
     route, sequence = _enter(route, label)
     transport = route.transport
     memory = memory_of(transport)
@@ -92,7 +111,7 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     if record is not None:
         record.sequence = sequence
         route = replace(route, transport=CountingTransport(transport, record))
-    packet, sources, error = _describe(parts, known, sequence, label, buffers)
+    packet, sources, error = _describe(parts, known, sequence, label, buffers, caller_of(transport))
     arrived = exchange(route, packet, buffers, memory.said)
     if record is not None:
         record.arrived(arrived.headers, route.transport.rank)
@@ -100,11 +119,14 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
         check_failures(arrived.manifests)
     except PeerError as failure:
         raise failure from error
-    if not mean_the_same(arrived.headers, arrived.manifests):
-        text = encode_schema(label, schema, parts, notes(transport))
-        raise describe_difference(arrived.headers, gather_texts(route, text))
+    if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
+        text = encode_schema(label, schema, parts, notes(transport), caller_of(transport))
+        _resolve_difference(route, arrived, text, memory)
     note(transport, route.what)
     manifests = _full_manifests(arrived.manifests, len(schema.entries), len(parts))
+    if any(m.message for m in manifests):
+        memory.buffers = buffers
+        return _sync_apart(parts, manifests, over, label, record)
     verdict = _judge(label, known, manifests, arrived, buffers)
     values = verdict.values
     if values is None:
@@ -114,6 +136,53 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
         merged = fold(parts, schema, verdict.plan, manifests, values, arrived.packets, verdict.sums)
     memory.buffers = buffers
     return merged
+
+
+def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Memory) -> None:
+    """Find out how the syncs of the ranks differ. Collective: every rank of the group must call this.
+
+    Raises:
+        SchemaMismatchError: In what they sync, or in the thread that does where another could be meant.
+    """
+    texts = gather_texts(route, text)
+    memory.callers.add(callers_of(arrived.manifests))
+    if not (mean_the_same(arrived.headers, arrived.manifests, memory.callers) and threads_fit(texts)):
+        memory.callers.discard(callers_of(arrived.manifests))
+        raise describe_difference(arrived.headers, texts)
+
+
+def _sync_apart(
+    parts: Sequence[Part], manifests: Sequence[Manifest], route: Route, label: str, record: SyncRecord | None
+) -> list[Merged] | None:
+    """Sync once more, each metric apart from those that it does not share its states with on some rank.
+
+    Collective: every rank comes here, for all of them have read the same manifests.
+    """
+    told = [decode_blocks(m.message, parts, rank) for rank, m in enumerate(manifests)]
+    refined: list[Part] = []
+    places: list[list[tuple[tuple[str, ...], int]]] = []
+    for index, part in enumerate(parts):
+        blocks = blocks_of([blocks[index] for blocks in told])
+        if len(blocks) == 1 or part.each is None:
+            places.append([((), len(refined))])
+            refined.append(part)
+            continue
+        each, found = part.each(), []
+        for block in blocks:
+            names = tuple(part.names[i] for i in block)
+            fresh = all(each[i].fresh for i in block)
+            found.append((names, len(refined)))
+            refined.append(replace(each[block[0]], path=names[0], names=names, fresh=fresh))
+        places.append(found)
+    order = sorted(range(len(refined)), key=lambda i: refined[i].path)
+    merged = _sync_observed([refined[i] for i in order], route, label, record)
+    if merged is None:
+        return None
+    result_of = dict(zip(order, merged, strict=True))
+    return [
+        result_of[found[0][1]] if not found[0][0] else Merged({}, 0, tuple((n, result_of[i]) for n, i in found))
+        for found in places
+    ]
 
 
 def _judge(label: str, known: Known, manifests: tuple[Manifest, ...], arrived: Arrived, buffers: Buffers) -> Verdict:
@@ -142,16 +211,26 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
         route: Over whom.
         label: What failed.
     """
-    if route.transport.world_size == 1 or getattr(error, _REPORTED, False):
+    if route.transport.world_size == 1 or is_reported(error):
         return
-    mark_reported(error)  # it may pass through several blocks that report: the others hear it once
-    route, sequence = _enter(route, label)
-    _say(route, Manifest(Status.ERROR, sequence, 0, label, message=_message_of(error)))
+    busy = memory_of(route.transport).busy
+    before = busy.enter(label, route.transport.name)
+    try:
+        mark_reported(error)  # it may pass through several blocks that report: the others hear it once
+        route, sequence = _enter(route, label)
+        _say(route, Manifest(Status.ERROR, sequence, 0, label, message=_message_of(error)))
+    finally:
+        busy.leave(before)
 
 
 def mark_reported(error: BaseException) -> None:
     """Remember that the other ranks have heard of an error, so that `report_failure` need not tell them again."""
     setattr(error, _REPORTED, True)
+
+
+def is_reported(error: BaseException) -> bool:
+    """Whether the other ranks have heard of an error."""
+    return bool(getattr(error, _REPORTED, False))
 
 
 def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
@@ -177,8 +256,11 @@ def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
     if not active:
         return False
     check_failures(arrived.manifests)
-    if not mean_the_same(arrived.headers, arrived.manifests):
-        raise describe_difference(arrived.headers, gather_texts(route, b""))
+    memory = memory_of(route.transport)
+    if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
+        _resolve_difference(route, arrived, b"", memory)
+    if any(m.message for m in active):
+        return True  # they sync once more, each metric by itself
     schema = schemas.get(active[0].fingerprint) or _unknown_schema(len(active[0].records))
     manifests = _full_manifests(arrived.manifests, len(schema.entries), len(active[0].update_counts))
     check_manifests(active[0].label, schema, manifests)
@@ -207,16 +289,18 @@ def _enter(route: Route, label: str) -> tuple[Route, int]:
 
 
 def _describe(
-    parts: Sequence[Part], known: Known, sequence: int, label: str, buffers: Buffers
+    parts: Sequence[Part], known: Known, sequence: int, label: str, buffers: Buffers, caller: str
 ) -> tuple[Packet, list[list[Tensor]], Exception | None]:
     """Say what this rank holds, or why it cannot say: the others must hear of it in either case."""
     schema = known.schema
     try:
         records, sources = _look_at(parts, schema, known.records)
         counts, fresh = tuple(part.update_count for part in parts), tuple(part.fresh for part in parts)
-        manifest = Manifest(Status.OK, sequence, schema.fingerprint, label, counts, records, fresh)
-        if records is not known.records or not known.said:
+        apart = encode_blocks(parts) if any([part.blocks for part in parts]) else ""
+        manifest = Manifest(Status.OK, sequence, schema.fingerprint, label, counts, records, fresh, apart, caller)
+        if records is not known.records or known.about != (apart, caller):
             known.records, known.said, known.layout = records, encode_said(manifest), None
+            known.about = apart, caller
         return pack(manifest, sources, buffers, known), sources, None
     except Exception as error:  # it is raised on every rank, from this one
         manifest = Manifest(Status.ERROR, sequence, schema.fingerprint, label, message=_message_of(error))

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
+from syncmetrics.states.joined import JoinedRows
+from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import cat_rows, finish_sum, wide_dtype
-from syncmetrics.states.store import State, States, own_copy
+from syncmetrics.states.spec import State, States
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema
 from syncmetrics.sync.packet import decode_bundle, from_bytes
 from syncmetrics.sync.plan import SyncPlan
@@ -28,10 +30,13 @@ class Merged:
     Attributes:
         states: Fresh states; editing them reaches no local state.
         update_count: Number of updates of all ranks together.
+        blocks: What several metrics have, each block of them by itself, if they share their states, but not on every
+            rank; there is nothing else then.
     """
 
     states: States
     update_count: int
+    blocks: tuple[tuple[tuple[str, ...], Merged], ...] = ()
 
 
 def fold(
@@ -86,6 +91,8 @@ def fold(
         else:
             taking_part = [_decode(records[r], found[r], packets) for r in state.ranks]
             result = fold_state(entry, taking_part, [counts[entry.part][r] for r in state.ranks])
+        if isinstance(result, Tensor) and entry.spec.is_list and entry.spec.reduction.name == "cat":
+            result = _elements(result, records)
         folded[entry.part][name] = _deliver(result, part.device, packets)
     results = []
     for index, part in enumerate(parts):
@@ -103,6 +110,9 @@ def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> 
         values: Its value on each rank that takes part, in rank order.
         counts: Number of updates of each of these ranks.
 
+    Returns:
+        The reduced value; of the rows of a `"cat"` state, whether a list or not, all in one tensor.
+
     Raises:
         StateError: The result cannot be held.
     """
@@ -115,18 +125,23 @@ def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> 
         return flat if reduction.fx is None else reduction.fx(flat)
     tensors = [value for value in values if isinstance(value, Tensor)]
     if reduction.name == "cat":
-        rows = cat_rows(tensors)
-        return [rows] if entry.spec.is_list else rows
+        return cat_rows(tensors)
     try:
         return reduction.over_ranks(tensors, counts, entry.spec.offset)
     except StateError as error:
         raise StateError(f"state `{entry.path}`: {error}") from None
 
 
+def _elements(rows: Tensor, records: Sequence[Record]) -> State:
+    """Give the list of one process: the elements of all ranks, in rank order."""
+    runs = [(r.runs or ((r.shape[0], 1),), r.dtype) for r in records if r.form is Form.ROWS]
+    return JoinedRows(rows, runs) if any(r.runs for r in records) else [rows]
+
+
 def _finish(entry: Entry, found: Tensor, count: int, dtype: torch.dtype) -> State:
     """Take over what the transfer has already made one: rows that stand together, or a sum of the backend."""
     if entry.spec.reduction.name == "cat":
-        return [found] if entry.spec.is_list else found
+        return found
     try:
         return finish_sum(found, count, entry.spec.offset, dtype)
     except StateError as error:
@@ -167,6 +182,8 @@ def _decode(record: Record, data: Tensor, packets: Tensor) -> State:
 
 def _deliver(value: Any, device: torch.device, packets: Tensor) -> Any:
     """Bring a result to its device, and out of the buffer that it came in."""
+    if isinstance(value, JoinedRows):
+        return value.with_rows(lambda rows: _deliver(rows, device, packets))
     if isinstance(value, list):
         return [_deliver(item, device, packets) if isinstance(item, Tensor) else item for item in value]
     if not isinstance(value, Tensor):

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
+from syncmetrics.states.joined import Run, runs_of
 from syncmetrics.states.reductions import promote
-from syncmetrics.states.store import State, States, StateSpec, check_value
+from syncmetrics.states.rows import RowBuffer
+from syncmetrics.states.spec import State, States, StateSpec, check_value
 
 __all__ = [
     "Entry",
@@ -46,6 +48,9 @@ class Part:
         merge: The metric's own `merge_states`, if it has one: then whole states are folded with it.
         fresh: Whether it was reset since its last sync, or never synced. Ranks that differ in this are in different
             epochs.
+        names: The metrics whose states these are, if several may share them: the same on every rank.
+        each: Gives what each of these metrics has, in the order of the names, as a part of its own.
+        blocks: If they do not have the same on this rank: for each of them the place of the first that has what it has.
     """
 
     path: str
@@ -55,6 +60,9 @@ class Part:
     device: torch.device
     merge: Callable[[States, States], States] | None = None
     fresh: bool = True
+    names: tuple[str, ...] = ()
+    each: Callable[[], Sequence[Part]] | None = None
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,7 @@ def schema_of(parts: Sequence[Part]) -> Schema:
         for name, spec in part.specs.items():
             entries.append(Entry(index, spec, f"{part.path}.{name}" if part.path else name, merged_by))
     entries.sort(key=lambda entry: entry.path)
-    text = repr([(part.path, part.merge is not None) for part in sorted(parts, key=lambda part: part.path)])
+    text = repr([(part.path, part.merge is not None, part.names) for part in sorted(parts, key=lambda part: part.path)])
     digest = hashlib.blake2b(digest_size=8)
     digest.update(text.encode())
     digest.update(repr([entry.declared for entry in entries]).encode())
@@ -129,12 +137,15 @@ class Record:
         dtype: Dtype of the tensor; uint8 for the forms that are encoded.
         shape: Shape of the tensor, or the number of bytes.
         device: Type of the device that it lies on.
+        runs: How many rows each element of the list has, run-length coded; nothing if it does not matter who appended
+            which row.
     """
 
     form: Form
     dtype: torch.dtype = torch.uint8
     shape: tuple[int, ...] = (0,)
     device: str = "cpu"
+    runs: tuple[Run, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -154,7 +165,8 @@ class Manifest:
         update_counts: Of each part, in the order of the sorted paths.
         records: Of each entry of the schema.
         fresh: Of each part, in the order of the sorted paths.
-        message: Why it cannot take part.
+        message: Why it cannot take part; or, if it can, which metrics do not share that share on other ranks.
+        caller: The thread that syncs, if it is not the one that usually does.
     """
 
     status: Status
@@ -165,6 +177,7 @@ class Manifest:
     records: tuple[Record, ...] = ()
     fresh: tuple[bool, ...] = ()
     message: str = ""
+    caller: str = ""
 
 
 def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[Record, list[Tensor]]:
@@ -186,7 +199,7 @@ def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[
     if isinstance(value, Tensor):
         tensor = value.detach()
         if rowwise:
-            return _describe_rows([tensor])
+            return _describe_rows([tensor], keeps_elements=False)
         return Record(Form.DENSE, tensor.dtype, tuple(tensor.shape), tensor.device.type), [tensor]
     if not value:
         return Record(Form.NOTHING), []
@@ -194,7 +207,7 @@ def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[
         return Record(Form.PLAIN), []
     tensors = [item.detach() for item in value]
     if rowwise:
-        return _describe_rows(tensors)
+        return _describe_rows(tensors, keeps_elements=not isinstance(spec.default, RowBuffer))
     return Record(Form.BUNDLE, device=tensors[0].device.type), tensors
 
 
@@ -209,7 +222,8 @@ def is_described_by(value: Tensor, record: Record) -> bool:
     )
 
 
-def _describe_rows(tensors: list[Tensor]) -> tuple[Record, list[Tensor]]:
+def _describe_rows(tensors: list[Tensor], *, keeps_elements: bool) -> tuple[Record, list[Tensor]]:
+    runs = runs_of(tensors) if keeps_elements else ()
     rows = [t.reshape(1) if t.dim() == 0 else t for t in tensors]
     filled = [t for t in rows if t.shape[0] > 0] or rows[:1]
     tail = filled[0].shape[1:]
@@ -223,4 +237,4 @@ def _describe_rows(tensors: list[Tensor]) -> tuple[Record, list[Tensor]]:
             )
         total += t.shape[0]
     dtype = promote([t.dtype for t in filled])
-    return Record(Form.ROWS, dtype, (total, *tail), filled[0].device.type), filled
+    return Record(Form.ROWS, dtype, (total, *tail), filled[0].device.type, runs), filled

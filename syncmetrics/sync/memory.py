@@ -6,6 +6,7 @@ and shapes, and a plan only if the manifests of all ranks say, byte for byte, wh
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.states.store import StateSpec
+from syncmetrics.errors import SyncError
+from syncmetrics.states.spec import StateSpec
+from syncmetrics.sync.check import Callers
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, schema_of
 from syncmetrics.sync.packet import Said, from_bytes, packet_size, payload_layout, shared_bytes
 from syncmetrics.sync.plan import SyncPlan
@@ -110,6 +113,7 @@ class Known:
         merges: The functions that merge whole states.
         records: What this rank said of its states the last time.
         said: That, encoded.
+        about: What else it said: which metrics are apart, and from which thread it syncs.
         layout: Where they lie in the packet.
         verdict: What followed from the manifests of all ranks.
     """
@@ -119,6 +123,7 @@ class Known:
     merges: tuple[Any, ...]
     records: tuple[Record, ...] = ()
     said: bytes = b""
+    about: tuple[str, str] | None = None
     layout: Layout | None = None
     verdict: Verdict | None = None
 
@@ -141,6 +146,35 @@ class Known:
         return layout
 
 
+class OneThread:
+    """Lets one thread at a time sync over a group: two of them would meet those of the other ranks in any order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._inside = ("", "")
+
+    def enter(self, label: str, group: str) -> tuple[str, str]:
+        """Begin a sync, and give what `leave` is to be called with.
+
+        Raises:
+            SyncError: Another thread is in one.
+        """
+        if not self._lock.acquire(blocking=False):
+            thread, other = self._inside
+            raise SyncError(
+                f"`{label}` cannot be synced over {group} by thread {threading.current_thread().name!r}: thread"
+                f" {thread!r} is in the sync of `{other}`. One thread at a time may sync over one group; give each"
+                " thread a process group of its own, or use compute_async()."
+            )
+        before, self._inside = self._inside, (threading.current_thread().name, label)
+        return before
+
+    def leave(self, before: tuple[str, str]) -> None:
+        """End a sync."""
+        self._inside = before
+        self._lock.release()
+
+
 @dataclass(slots=True, eq=False)
 class Memory:
     """What one group synced before.
@@ -151,12 +185,16 @@ class Memory:
         said: What was said in manifests.
         buffers: Those of the last sync that ended well. One that did not may have left an operation behind that still
             writes.
+        callers: Threads of different names that were found to belong together, rank by rank.
+        busy: Held by the thread that is in a sync, and what it syncs.
     """
 
     world_size: int
     known: dict[tuple[str, tuple[str, ...]], Known] = field(default_factory=dict)
     said: Said = field(default_factory=dict)
     buffers: Buffers | None = None
+    callers: set[Callers] = field(default_factory=set)
+    busy: OneThread = field(default_factory=OneThread)
 
     def find(self, parts: Sequence[Part], label: str) -> Known:
         """Give what is known of a sync of these parts."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import PacketError
+from syncmetrics.states.joined import SCALAR, Run
 from syncmetrics.states.plain import decode_plain, encode_plain
 from syncmetrics.sync.manifest import Form, Manifest, Record, Status
 
@@ -48,7 +49,7 @@ __all__ = [
     "write_bytes",
 ]
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 ALIGNMENT = 16
 
 _MAGIC = b"syncmet\x00"
@@ -150,12 +151,17 @@ def encode_said(manifest: Manifest) -> bytes:
     if manifest.status is Status.ERROR:
         body: list[Any] = [manifest.label, manifest.message]
     else:
-        records = [
-            [r.form.value] if r.form is Form.NOTHING else [r.form.value, _NAMES[r.dtype], r.device, *r.shape]
-            for r in manifest.records
-        ]
-        body = [manifest.label, records]
+        body = [manifest.label, [_fields_of(record) for record in manifest.records]]
+        if manifest.message or manifest.caller:
+            body += [manifest.message, manifest.caller]
     return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+def _fields_of(record: Record) -> list[Any]:
+    if record.form is Form.NOTHING:
+        return [record.form.value]
+    fields = [record.form.value, _NAMES[record.dtype], record.device, *record.shape]
+    return [*fields, [number for run in record.runs for number in run]] if record.runs else fields
 
 
 def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> Manifest:
@@ -176,14 +182,16 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
             found = _decode_said(header.status, said)
             if known is not None and header.status is Status.OK:
                 known[said] = found
-        label, records, message = found
-        return Manifest(header.status, header.sequence, header.fingerprint, label, counts, records, fresh, message)
+        label, records, message, caller = found
+        return Manifest(
+            header.status, header.sequence, header.fingerprint, label, counts, records, fresh, message, caller
+        )
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error) as error:
         raise PacketError(f"a manifest cannot be decoded: {error}") from error
 
 
-#: What was said in manifests: label, records and message, by the bytes that said it.
-Said: TypeAlias = "dict[bytes, tuple[str, tuple[Record, ...], str]]"
+#: What was said in manifests: label, records, message and caller, by the bytes that said it.
+Said: TypeAlias = "dict[bytes, tuple[str, tuple[Record, ...], str, str]]"
 
 
 def _split(data: bytes) -> tuple[tuple[int, ...], tuple[bool, ...], bytes]:
@@ -200,16 +208,17 @@ def _split(data: bytes) -> tuple[tuple[int, ...], tuple[bool, ...], bytes]:
     return counts, tuple(map(bool, flags)), data[at + count :]
 
 
-def _decode_said(status: Status, data: bytes) -> tuple[str, tuple[Record, ...], str]:
+def _decode_said(status: Status, data: bytes) -> tuple[str, tuple[Record, ...], str, str]:
     body = json.loads(data.decode("ascii"))
     if not isinstance(body, list) or not isinstance(body[0], str):
         raise ValueError("no label")
     if status is Status.JOINED:
-        return body[0], (), ""
-    label, rest = body
+        return body[0], (), "", ""
+    label, rest, *more = body
     if status is Status.ERROR:
-        return label, (), str(rest)
-    return label, tuple(_decode_record(record) for record in rest), ""
+        return label, (), str(rest), ""
+    message, caller = map(str, more) if more else ("", "")
+    return label, tuple(_decode_record(record) for record in rest), message, caller
 
 
 def _decode_record(fields: list[Any]) -> Record:
@@ -219,12 +228,22 @@ def _decode_record(fields: list[Any]) -> Record:
     _, dtype, device, *shape = fields
     if not isinstance(device, str):
         raise ValueError("no device")
-    record = Record(form, _DTYPES[dtype], tuple(_natural(size) for size in shape), device)
+    runs = _decode_runs(shape.pop()) if shape and isinstance(shape[-1], list) else ()
+    record = Record(form, _DTYPES[dtype], tuple(_natural(size) for size in shape), device, runs)
+    if runs and (form is not Form.ROWS or record.shape[:1] != (sum(abs(rows) * times for rows, times in runs),)):
+        raise ValueError("elements that are not the rows")
     if len(shape) > 64 or record.nbytes > _MAX_BYTES:
         raise ValueError("an impossible shape")
     if form is Form.ROWS and not shape:
         raise ValueError("rows without a shape")
     return record
+
+
+def _decode_runs(numbers: list[Any]) -> tuple[Run, ...]:
+    pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+    return tuple(
+        (rows if rows == SCALAR and type(rows) is int else _natural(rows), _natural(times)) for rows, times in pairs
+    )
 
 
 def _natural(value: Any) -> int:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from syncmetrics.transport.base import Transport
 from syncmetrics.transport.local import LocalTransport
+from syncmetrics.transport.patience import set_sync_timeout
 from syncmetrics.transport.process_group import (
     GroupRef,
     bind_process_group,
@@ -28,6 +29,7 @@ __all__ = [
     "Transport",
     "bind_group",
     "resolve_transport",
+    "set_sync_timeout",
     "transport_over",
     "unbind_group",
 ]
@@ -54,18 +56,17 @@ BoundGroup: TypeAlias = _World | GroupRef | Transport
 def bind_group(process_group: Any = WORLD) -> BoundGroup:
     """Check a `process_group` argument, and make it one that can be kept, copied and pickled.
 
-    `None` means the world as long as there is no process group. Once there is one, `None` is refused: it is also what
-    torch hands to a rank outside a new group, and such a rank must not sync with the world while the others sync among
-    themselves.
+    None means the world, as everywhere in torch. What `torch.distributed.new_group` gives to a rank outside of the new
+    group is refused: such a rank must not sync with the world while the others sync among themselves.
 
     Args:
-        process_group: Left out, a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport.
+        process_group: Left out or None, a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport.
 
     Raises:
         ValueError: This rank is not part of it.
         TypeError: It is something else.
     """
-    if process_group is WORLD or (process_group is None and not has_process_group()):
+    if process_group is WORLD or process_group is None:
         return WORLD
     if not isinstance(process_group, (GroupRef, type)) and isinstance(process_group, Transport):
         return process_group

@@ -6,6 +6,7 @@ A transport knows ranks and bytes; it knows no state and no metric. Whatever imp
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -13,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["Transport", "leave_pending", "settle", "span_of"]
+__all__ = ["Transport", "caller_of", "leave_pending", "settle", "span_of"]
 
 
 @runtime_checkable
@@ -132,6 +133,17 @@ def settle(transport: Transport) -> None:
     wait = _pending.pop(transport, None) if _pending else None
     if wait is not None:
         wait()
+
+
+def caller_of(transport: Transport) -> str:
+    """Give the name of the thread that syncs over `transport`; nothing for the one that is expected to.
+
+    That is the main thread, a thread of this package, or one that is a rank itself.
+    """
+    thread = threading.current_thread()
+    if thread is threading.main_thread() or getattr(transport, "rank_is_thread", False):
+        return ""
+    return "" if thread.name.startswith("syncmetrics ") else thread.name
 
 
 def span_of(pieces: Sequence[Tensor]) -> Tensor | None:

@@ -116,6 +116,8 @@ class ThreadsWorld:
 class ThreadsTransport:
     """One rank of a `ThreadsWorld`."""
 
+    rank_is_thread = True
+
     def __init__(self, world: ThreadsWorld, rank: int) -> None:
         self._world = world
         self._rank = rank

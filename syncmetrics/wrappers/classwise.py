@@ -1,4 +1,4 @@
-"""Metrics around a metric: they have no states of their own, and no sync of their own."""
+"""Give the values of the classes under their names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from syncmetrics.metric.metric import Metric
-from syncmetrics.states.store import Store
+from syncmetrics import registry
+from syncmetrics.metric import Metric
+from syncmetrics.metric.module import StatefulModule
 
 __all__ = ["ClasswiseWrapper"]
 
@@ -17,7 +18,8 @@ class ClasswiseWrapper(Metric):
     """Give the values of a metric with one value for each class under the names of the classes.
 
     Args:
-        metric: A metric whose `compute` gives a tensor of shape `(num_classes,)` (`average=None`).
+        metric: A metric whose `compute` gives a tensor of shape `(num_classes,)` (`average=None`), of ours or of a
+            library that has an adapter.
         labels: Names of the classes. Left out, they are numbered, which takes a metric that knows its `num_classes`.
         prefix: In front of each label. Left out, it is the lower-case name of the metric's class and "_", unless there
             is a postfix.
@@ -28,29 +30,33 @@ class ClasswiseWrapper(Metric):
         ValueError: The number of classes cannot be known, does not fit, or two labels are equal.
     """
 
+    _delegates = True
+
     def __init__(
-        self, metric: Metric, labels: Sequence[str] | None = None, prefix: str | None = None, postfix: str | None = None
+        self, metric: Any, labels: Sequence[str] | None = None, prefix: str | None = None, postfix: str | None = None
     ) -> None:
-        if not isinstance(metric, Metric):
-            raise TypeError(f"`metric` must be a syncmetrics.Metric, but is a {type(metric).__name__} instead.")
-        super().__init__(
-            dist_sync_on_step=metric.dist_sync_on_step,
-            sync_on_compute=metric.sync_on_compute,
-            process_group=metric._group,
-            sync_timeout=metric.sync_timeout,
-            sync_every=metric.sync_every,
-            compute_on=metric.compute_on,
-        )
-        self.metric = metric
-        self.higher_is_better = metric.higher_is_better
+        inner, name = metric, type(metric).__name__
         num_classes = getattr(metric, "num_classes", None)
+        if not isinstance(inner, Metric):
+            known = registry.recognise(inner)
+            inner = inner if known is None else known.as_metric()
+        if not isinstance(inner, Metric):
+            raise TypeError(f"`metric` must be a syncmetrics.Metric, or a metric of another library, but is a {name} instead.")
+        super().__init__(
+            dist_sync_on_step=inner.dist_sync_on_step,
+            sync_on_compute=inner.sync_on_compute,
+            process_group=inner._books.group,
+            sync_timeout=inner.sync_timeout,
+            sync_every=inner.sync_every,
+            compute_on=inner.compute_on,
+        )
+        self.metric = inner
+        self.higher_is_better = inner.higher_is_better
         if labels is None:
             if not isinstance(num_classes, int):
-                raise ValueError(
-                    f"`labels` must be given for {type(metric).__name__}, which does not say its `num_classes`."
-                )
+                raise ValueError(f"`labels` must be given for {name}, which does not say its `num_classes`.")
             labels = [str(index) for index in range(num_classes)]
-        self._names = _names(metric, list(labels), num_classes, prefix, postfix)
+        self._names = _names(name, list(labels), num_classes, prefix, postfix)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -64,6 +70,8 @@ class ClasswiseWrapper(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Give the value of each class by name. Collective, as the metric inside."""
         values = self.metric.compute()
+        if isinstance(values, Tensor) and values.dim() == 0 and len(self._names) == 1:
+            values = values.reshape(1)  # a value of one element has lost its dimension
         if not isinstance(values, Tensor) or values.dim() == 0 or values.shape[0] != len(self._names):
             given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             raise ValueError(
@@ -73,27 +81,13 @@ class ClasswiseWrapper(Metric):
             )
         return dict(zip(self._names, values.unbind(0), strict=True))
 
-    def persistent(self, mode: bool = False) -> None:
-        """Say for all states of the metric inside whether they go into `state_dict`."""
-        self.metric.persistent(mode)
-
-    _delegates = True
-
     @property
-    def _core(self) -> Metric:
+    def _core(self) -> StatefulModule:
         return self.metric._core
-
-    @property
-    def _store(self) -> Store:
-        return self.metric._store
-
-    @_store.setter
-    def _store(self, store: Store) -> None:
-        self.metric._store = store
 
 
 def _names(
-    metric: Metric, labels: list[str], num_classes: Any, prefix: str | None, postfix: str | None
+    metric: str, labels: list[str], num_classes: Any, prefix: str | None, postfix: str | None
 ) -> tuple[str, ...]:
     if not all(isinstance(label, str) for label in labels):
         raise TypeError(f"`labels` must be strings, but are {labels!r}.")
@@ -102,5 +96,5 @@ def _names(
     if len(set(labels)) != len(labels):
         raise ValueError(f"`labels` must differ, but are {labels!r}.")
     if prefix is None and postfix is None:
-        prefix = f"{type(metric).__name__.lower()}_"
+        prefix = f"{metric.lower()}_"
     return tuple(f"{prefix or ''}{label}{postfix or ''}" for label in labels)

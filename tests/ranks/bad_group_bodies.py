@@ -21,11 +21,10 @@ def wrong_groups(rank: int, world_size: int) -> dict[str, tuple[str, str, list[s
     unnamed = init_device_mesh("cpu", (1, 2))
     outside = ["`process_group`", "this rank is part of", "leave `process_group` out"]
     calls: dict[str, tuple[Callable[[], Any], list[str]]] = {
-        "None": (lambda: Total(process_group=None), [*outside, "None"]),
         "-100": (lambda: Total(process_group=-100), [*outside, "-100"]),
         "outside": (lambda: Total(process_group=dist.GroupMember.NON_GROUP_MEMBER), outside),
-        "None in a helper": (lambda: sync_states({"x": X}, {"x": "sum"}, process_group=None), outside),
-        "None in a gather": (lambda: gather_ragged(X, process_group=None), outside),
+        "-100 in a helper": (lambda: sync_states({"x": X}, {"x": "sum"}, process_group=-100), outside),
+        "-100 in a gather": (lambda: gather_ragged(X, process_group=-100), outside),
         "-100 in sync_and_compute": (lambda: sync_and_compute(Total(), process_group=-100), outside),
         "two dimensions": (lambda: Total(process_group=mesh), ["2-d", "(mesh, 'dp')", "['dp', 'tp']"]),
         "two dimensions without names": (lambda: Total(process_group=unnamed), ["2-d", "['0', '1']"]),

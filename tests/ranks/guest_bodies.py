@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import classification as theirs
 
 import syncmetrics
-from syncmetrics.metrics import MeanMetric, MulticlassAccuracy, MulticlassF1Score
+from syncmetrics import MeanMetric, MulticlassAccuracy, MulticlassF1Score
 from syncmetrics.transport.process_group import lanes
 
 

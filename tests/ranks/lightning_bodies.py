@@ -15,17 +15,18 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from syncmetrics import ClasswiseWrapper, MetricCollection
-from syncmetrics.data.samplers import EvalSampler
-from syncmetrics.frameworks.lightning import MetricsCallback, log_picture
-from syncmetrics.foreign.torchmetrics import fuse, uninstall
-from syncmetrics.metrics import (
+from syncmetrics import (
     BinaryAUROC,
+    ClasswiseWrapper,
     MeanMetric,
+    MetricCollection,
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
 )
+from syncmetrics.data import EvalSampler
+from syncmetrics.foreign.torchmetrics import fuse, uninstall
+from syncmetrics.frameworks.lightning import MetricsCallback, log_picture
 from syncmetrics.transport.process_group import lanes
 
 CLASSES = ["cat", "dog", "owl"]

@@ -8,10 +8,19 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from syncmetrics import ClasswiseWrapper, MetricCollection, MetricLogger, share_errors
+from syncmetrics import (
+    BinaryAUROC,
+    ClasswiseWrapper,
+    MeanMetric,
+    MetricCollection,
+    MetricLogger,
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    SumMetric,
+    share_errors,
+)
 from syncmetrics.errors import PeerError, SchemaMismatchError
 from syncmetrics.logger import CSVSink, JSONLinesSink
-from syncmetrics.metrics import BinaryAUROC, MeanMetric, MulticlassAccuracy, MulticlassConfusionMatrix, SumMetric
 
 CLASSES = 3
 

@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics import Metric, MetricCollection, SyncError, synced
-from syncmetrics.metrics import (
+from syncmetrics import (
     BinaryAUROC,
     BinaryAveragePrecision,
+    Metric,
+    MetricCollection,
     Quantile,
     RetrievalMAP,
     RetrievalMRR,
     SpearmanCorrCoef,
+    SyncError,
+    synced,
 )
 from syncmetrics.transport import resolve_transport
 

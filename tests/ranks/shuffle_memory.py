@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from syncmetrics.metrics import BinaryAUROC
+from syncmetrics import BinaryAUROC
 from syncmetrics.testing import run_ranks
 
 

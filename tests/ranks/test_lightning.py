@@ -91,7 +91,7 @@ def test_a_value_where_the_metric_was_meant_is_told_once(how: str, advice: str) 
 
 
 def test_two_networks_two_optimizers() -> None:
-    from syncmetrics.metrics import BinaryAUROC, MeanMetric
+    from syncmetrics import BinaryAUROC, MeanMetric
 
     found = run_ranks(bodies.gan, 2)
     auroc, loss = BinaryAUROC(), MeanMetric()
@@ -159,7 +159,7 @@ def test_what_is_no_number_becomes_a_picture(tmp_path: Path) -> None:
 IMPORT_ORDER = """
 import torch
 from syncmetrics import MetricCollection
-from syncmetrics.metrics import MulticlassAccuracy
+from syncmetrics import MulticlassAccuracy
 
 metrics = MetricCollection({"acc": MulticlassAccuracy(3)})  # before anybody has heard of Lightning
 

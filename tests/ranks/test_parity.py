@@ -426,7 +426,7 @@ def test_gather_ragged(values: list[Tensor], data: st.DataObject) -> None:
 
 def test_chunks_smaller_than_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Staging memory is bounded, and the result does not depend on the bound."""
-    from syncmetrics.states.store import declare_state
+    from syncmetrics.states.spec import declare_state
     from syncmetrics.sync import Route, engine
     from syncmetrics.sync.manifest import Part
     from syncmetrics.transport import resolve_transport

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.scaling import exchange_table
-from syncmetrics.states.store import spec_of_value
+from syncmetrics.states.spec import spec_of_value
 from syncmetrics.sync import Part, Route, sync_parts
 from syncmetrics.sync.packet import packet_size
 from syncmetrics.sync.trace import CountingTransport, SyncRecord

@@ -13,16 +13,19 @@ import torch
 from torch import Tensor
 
 from syncmetrics import (
+    BinaryAUROC,
+    BinaryAveragePrecision,
     MetricCollection,
     PeerError,
     PeerLostError,
+    Quantile,
     SchemaMismatchError,
     StateError,
+    SumMetric,
     SyncTimeoutError,
     sync_and_compute,
     synced,
 )
-from syncmetrics.metrics import BinaryAUROC, BinaryAveragePrecision, Quantile, SumMetric
 from syncmetrics.shuffle import distinct_mask
 from syncmetrics.sync import Route
 from syncmetrics.testing import run_ranks, run_ranks_outcomes

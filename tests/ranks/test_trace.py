@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import syncmetrics
-from syncmetrics.metrics import CatMetric, SumMetric
+from syncmetrics import CatMetric, SumMetric
 from syncmetrics.sync.manifest import Status
 from syncmetrics.sync.packet import Header
 from syncmetrics.testing import run_ranks, run_threads

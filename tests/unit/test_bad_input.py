@@ -144,8 +144,8 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
     "sparse row": (lambda: fed(Rows(), SPARSE), TypeError, ["`rows`", "sparse"]),
     "a state set to a float": (set_to_float, TypeError, ["`Total`", "`total`", "float", "torch.as_tensor"]),
     "a state deleted": (lambda: delattr(Total(), "total"), StateError, ["`total`", "reset()"]),
-    "no compute": (lambda: fed(Silent()).compute(), NotImplementedError, ["`Silent`", "`compute`"]),
-    "no update": (lambda: Metric().update(), NotImplementedError, ["`Metric`", "`update`"]),
+    "no compute": (Silent, TypeError, ["`Silent`", "`compute`"]),
+    "no update": (Metric, TypeError, ["`Metric`", "`update`"]),
     "merge another class": (lambda: Total().merge_state(Rows()), StateError, ["`Total`", "`Rows`", "same class"]),
     "merge another size": (
         lambda: fed(PerClass(2), ZERO[None]).merge_state(fed(PerClass(3), ZERO[None])),
@@ -198,8 +198,13 @@ def test_wrong(what: str) -> None:
     assert "AssertionError" not in repr(caught.value)
 
 
-def test_none_is_the_world_as_long_as_there_is_no_process_group() -> None:
+def test_none_is_the_world() -> None:
     assert fed(Total(process_group=None)).compute() == 1
+
+    def body(rank: int, world_size: int) -> float:
+        return float(fed(Total(process_group=None)).compute())
+
+    assert run_threads(body, 3) == [3.0] * 3
 
 
 def test_groups_of_torch() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from syncmetrics import Metric, dim_zero_cat
+from syncmetrics.testing import run_threads
 from tests.samples import DTYPES, Outer, Rows, Total, bits, local_bits
 from tests.strategies import PLAIN, noise, tensors
 
@@ -133,10 +134,12 @@ def test_strict() -> None:
     assert metric.names[0] == "a"
 
 
-def test_a_state_that_no_one_asked_for_is_unexpected() -> None:
+def test_states_that_are_not_persistent_here_are_loaded_too() -> None:
     metric = Total()
+    metric.load_state_dict({"total": torch.tensor(1.0)})
+    assert (metric.compute(), metric.update_count) == (1, 1)
     with pytest.raises(RuntimeError, match="Unexpected"):
-        metric.load_state_dict({"total": torch.tensor(1.0)})
+        metric.load_state_dict({"total": torch.tensor(1.0), "more": torch.tensor(1.0)})
 
 
 @pytest.mark.parametrize(
@@ -198,10 +201,15 @@ def test_loading_ends_a_sync_and_forgets_the_value() -> None:
     assert metric.compute().tolist() == [2.0, 3.0]
 
 
-def test_saving_while_synced_saves_the_local_states() -> None:
-    metric = Total()
-    metric.persistent(True)
-    metric.update(torch.tensor([1.0]))
-    with metric.sync_context():
-        metric.total += 100
-        assert metric.state_dict()["total"] == 1
+def test_saving_while_synced_saves_the_states_of_all_ranks_and_says_so() -> None:
+    def body(rank: int, world_size: int) -> list[Any]:
+        metric = Total()
+        metric.persistent(True)
+        metric.update(torch.tensor([1.0 + rank]))
+        with metric.sync_context():
+            saved = metric.state_dict()
+        return [saved["total"], saved["_update_count"], bytes(saved["_states_of"]), set(metric.state_dict())]
+
+    for total, count, states_of, later in run_threads(body, 2):
+        assert (total, count, states_of) == (3, 2, b"all ranks")
+        assert later == {"total", "_update_count"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from syncmetrics.data.samplers import EvalSampler, valid_mask
+from syncmetrics.data import EvalSampler, valid_mask
 
 WORLDS = (1, 2, 3, 4, 8)
 LENGTHS = range(1, 18)

@@ -1,4 +1,4 @@
-"""Imports go one way. The files are read, not imported."""
+"""Imports go one way: a room imports those that stand before it. The files are read, not imported."""
 
 from __future__ import annotations
 
@@ -12,34 +12,15 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "syncmetrics"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A module may import its own layer and those above it. `transport` stands beside them; see its own test.
-LAYERS = (
-    {"autograd", "errors", "optional"},
-    {"plain", "reductions", "rows"},
-    {"states"},
-    {"sync"},
-    {"bookkeeping", "checkpoint", "guest", "returned", "session"},
-    {"stateful"},
-    {"background", "cadence", "computing", "delegate", "pending", "metric"},
-    {
-        "adapted",
-        "collected",
-        "grouped",
-        "adapters",
-        "naming",
-        "sharing",
-        "collection",
-        "wrappers",
-        "helpers",
-        "faults",
-        "joining",
-        "shuffle",
-    },
-    {"metrics"},
-    {"drawing", "logger"},
-    {"integrations", "testing", "data"},
+# Every import of our own counts, inside of a function or for type checkers too.
+ROOMS = (
+    "errors optional registry | states | transport | sync | schedule | checkpoint | metric | foreign | shuffle |"
+    " family | aggregation classification regression retrieval wrappers | data plotting | logger | frameworks |"
+    " testing | missing"
 )
-SYNC, METRIC = 3, 6
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS.split("|")) for room in rooms.split()}
+#: A room that may know but one file of another.
+ONLY = {("sync", "transport"): {"base"}}
 
 
 def module_of(path: Path) -> tuple[str, ...]:
@@ -59,12 +40,6 @@ def imports_of(path: Path) -> Iterator[tuple[str, ...]]:
             yield from ((*module, alias.name) for alias in node.names)
 
 
-def layer_of(name: str) -> int:
-    found = [index for index, layer in enumerate(LAYERS) if name in layer]
-    assert found, f"`syncmetrics.{name}` has no layer: give it one in {Path(__file__).name}"
-    return found[0]
-
-
 def ours(path: Path) -> list[tuple[str, ...]]:
     return [name[1:] for name in imports_of(path) if name[0] == "syncmetrics"]
 
@@ -73,32 +48,29 @@ def ids(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
-INSIDE = [path for path in FILES if module_of(path) and module_of(path)[0] != "transport"]
+INSIDE = [path for path in FILES if module_of(path)]
 
 
 @pytest.mark.parametrize("path", INSIDE, ids=ids)
-def test_a_module_imports_only_what_stands_above_it(path: Path) -> None:
-    mine = layer_of(module_of(path)[0])
+def test_a_room_imports_what_stands_before_it(path: Path) -> None:
+    mine = module_of(path)[0]
     for name in ours(path):
-        assert name, "import from a module, not from the public face"
-        if name[0] == "transport":
-            assert mine >= METRIC or (mine >= SYNC and name[1:2] == ("base",)), f"imports {'.'.join(name)}"
-        else:
-            assert layer_of(name[0]) <= mine, f"imports {'.'.join(name)}"
+        assert name, "import from a room, not from the public face"
+        assert name[0] == mine or FLOOR[name[0]] < FLOOR[mine], f"imports {'.'.join(name)}"
+        assert name[1:2] == () or name[1] in ONLY.get((mine, name[0]), {name[1]}), f"imports {'.'.join(name)}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "transport").rglob("*.py")), ids=ids)
-def test_a_transport_knows_errors_and_transports_alone(path: Path) -> None:
-    assert {name[0] for name in ours(path)} <= {"errors", "transport"}
-
-
-def test_modules_of_one_layer_do_not_import_each_other_in_a_circle() -> None:
-    edges: dict[str, set[str]] = {}
+def test_the_files_of_a_room_do_not_import_each_other_in_a_circle() -> None:
+    files = {module_of(path) for path in INSIDE}
+    edges: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for path in INSIDE:
-        mine = module_of(path)[0]
-        edges.setdefault(mine, set()).update(n[0] for n in ours(path) if n[0] not in (mine, "transport"))
+        found = edges.setdefault(module_of(path), set())
+        for name in ours(path):
+            target = name if name in files else name[:-1]
+            if path.name != "__init__.py" and target != module_of(path):
+                found.add(target)
     while edges:
-        free = [name for name, above in edges.items() if not above & edges.keys()]
+        free = [name for name, before in edges.items() if not before & edges.keys()]
         assert free, f"a circle: {edges}"
         for name in free:
             del edges[name]
@@ -118,16 +90,16 @@ def test_only_the_process_group_transport_and_testing_know_torch_distributed() -
     assert users == {("transport", "process_group")}
 
 
+#: Rooms of other libraries, and those that draw and write with libraries which are extras.
+WITH_OTHERS, WITH_EXTRAS = {"foreign", "frameworks", "testing"}, ("plotting", "logger")
+
+
 @pytest.mark.parametrize("path", FILES, ids=ids)
 def test_the_package_needs_torch_alone(path: Path) -> None:
     roots = {name[0] for name in imports_of(path)}
     assert not roots & {"launch", "scripts", "tests"}
-    if not {"integrations", "testing", *WITH_EXTRAS} & set(module_of(path)[:1]):
+    if not {*WITH_OTHERS, *WITH_EXTRAS} & set(module_of(path)[:1]):
         assert roots - set(sys.stdlib_module_names) <= {"torch", "syncmetrics"}
-
-
-#: Rooms that draw and write with libraries which are extras: they import these where they use them.
-WITH_EXTRAS = ("drawing", "logger")
 
 
 @pytest.mark.parametrize("room", WITH_EXTRAS)
@@ -138,3 +110,22 @@ def test_extras_are_imported_where_they_are_used(room: str) -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             roots = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
             assert roots <= {"torch", "syncmetrics"}, f"{path.name} imports {roots} as soon as it is imported"
+
+
+def test_no_class_is_cut_in_the_middle() -> None:
+    """A part of a class that does not know what it is part of takes `self: Any`."""
+    for path in FILES:
+        classes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+        for method in (node for cls in classes for node in cls.body if isinstance(node, ast.FunctionDef)):
+            kind = method.args.args[0].annotation if method.args.args else None
+            assert kind is None or ast.unparse(kind) != "Any", f"{path.name}: {method.name}"
+
+
+def test_no_core_room_names_a_framework() -> None:
+    core = {room for room, floor in FLOOR.items() if floor <= FLOOR["metric"]} - {"registry"}
+    names = ("lightning", "torcheval", "ignite", "accelerate", "transformers")
+    for path in (path for path in FILES if module_of(path)[:1] and module_of(path)[0] in core):
+        tree = ast.parse(path.read_text())
+        used = {node.id.lower() for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        used |= {part for name in imports_of(path) for part in name}
+        assert not {name for name in used if any(framework in name for framework in names)}, path.name

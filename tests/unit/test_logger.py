@@ -11,10 +11,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from syncmetrics import ClasswiseWrapper, MetricCollection, MetricLogger
+from syncmetrics import (
+    ClasswiseWrapper,
+    MetricCollection,
+    MetricLogger,
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    SumMetric,
+)
 from syncmetrics.logger import Record
 from syncmetrics.logger.values import RunningMeans
-from syncmetrics.metrics import MulticlassAccuracy, MulticlassConfusionMatrix, SumMetric
 
 PREDS = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
 TARGET = torch.tensor([0, 1, 1])

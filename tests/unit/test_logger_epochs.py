@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from syncmetrics import Metric, MetricLogger
+from syncmetrics import MeanMetric, Metric, MetricLogger, MulticlassConfusionMatrix, SumMetric
 from syncmetrics.logger import Record
-from syncmetrics.metrics import MeanMetric, MulticlassConfusionMatrix, SumMetric
 from tests.unit.test_logger import PREDS, TARGET, Kept
 
 # ---- what is refused ------------------------------------------------------------------------------------------------

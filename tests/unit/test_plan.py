@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncmetrics.states.store import States, declare_state
+from syncmetrics.states.spec import States, declare_state
 from syncmetrics.sync.check import participants
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, Status, schema_of
 from syncmetrics.sync.packet import ALIGNMENT, packet_size, payload_start

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from syncmetrics import SchemaMismatchError
-from syncmetrics.metrics import BinaryAUROC
+from syncmetrics import BinaryAUROC, SchemaMismatchError
 from syncmetrics.shuffle.keys import decode_floats, encode_floats
 from syncmetrics.shuffle.plan import Choice, Summary, brings_rows, choose_bounds, decide, sample_places
 from syncmetrics.shuffle.rows import Rows

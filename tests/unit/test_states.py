@@ -6,17 +6,9 @@ import pytest
 import torch
 
 from syncmetrics import StateError, dim_zero_cat
-from syncmetrics.states.store import (
-    Mode,
-    StateSpec,
-    Store,
-    check_value,
-    declare_state,
-    fresh_states,
-    merge_over_time,
-    own_copy,
-    spec_key,
-)
+from syncmetrics.states.merge import merge_over_time, own_copy
+from syncmetrics.states.spec import StateSpec, check_value, declare_state, fresh_states, spec_key
+from syncmetrics.states.store import Mode, Store
 from tests.samples import bits
 
 CPU = torch.device("cpu")
@@ -190,9 +182,9 @@ def test_new_local_states_replace_whatever_is_shown() -> None:
 
 def test_a_fork_has_the_local_states_and_shares_none_of_them() -> None:
     store = store_of(3)
-    store.sharers = 2
+    store.holders = 2
     twin = store.fork()
-    assert (store.sharers, twin.sharers) == (1, 1)
+    assert (store.holders, twin.holders) == (1, 1)
     assert bits(twin.states) == bits(store.states)
     twin.states["x"] += 1  # type: ignore[operator]
     assert store.states["x"] == 3
@@ -202,7 +194,7 @@ def test_a_fork_made_in_inference_mode_can_be_edited() -> None:
     with torch.inference_mode():
         twin = store_of(3).fork()
         moved = store_of(3)
-        moved.move(torch.device("meta"))
+        moved.move({}, torch.device("meta"))
     assert not twin.states["x"].is_inference()  # type: ignore[union-attr]
     assert not moved.states["x"].is_inference()  # type: ignore[union-attr]
 
@@ -210,8 +202,8 @@ def test_a_fork_made_in_inference_mode_can_be_edited() -> None:
 def test_a_move_takes_lists_and_what_is_aside_along() -> None:
     store = store_of(3)
     store.show(store_of(4).states, 4, Mode.SYNCED)
-    store.move(torch.device("meta"))
-    for states_ in (store.states, store.aside[0][0]):
+    store.move({}, torch.device("meta"))
+    for states_ in (store.states, store.aside[0].states):
         assert states_["x"].device.type == states_["rows"][0].device.type == "meta"  # type: ignore[union-attr]
 
 

@@ -16,8 +16,9 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics.wrappers import ClasswiseWrapper, MinMaxMetric
 
 from syncmetrics.foreign.adapter import Adapter, register_adapter
+from syncmetrics.states.joined import joined_of
 from syncmetrics.states.reductions import ReduceFx, Reduction, cat_rows, resolve_reduction
-from syncmetrics.states.store import State, States
+from syncmetrics.states.spec import State, States
 from syncmetrics.transport import WORLD
 
 __all__ = ["ADAPTER", "TorchmetricsAdapter", "as_torchmetrics", "refuse_update"]
@@ -167,6 +168,8 @@ def as_torchmetrics(metric: Any, states: States) -> States:
         if metric._reductions[name] is dim_zero_cat and isinstance(value, list):
             if not value:
                 value = torch.tensor([], device=metric.device, dtype=metric.dtype)
+            elif (joined := joined_of(value)) is not None:
+                value = joined
             elif isinstance(value[0], Tensor):
                 value = cat_rows(value)
         shown[name] = _moved(value, _device_of(metric, getattr(metric, name)))

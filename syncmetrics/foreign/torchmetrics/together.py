@@ -18,7 +18,7 @@ from torchmetrics.wrappers import ClasswiseWrapper
 
 from syncmetrics.foreign.adapter import ForeignNode
 from syncmetrics.foreign.torchmetrics.adapter import ADAPTER
-from syncmetrics.states.store import own_copy
+from syncmetrics.states.merge import own_copy
 from syncmetrics.sync import Merged, Part, Route, report_failure, sync_parts
 from syncmetrics.transport import WORLD, Transport, resolve_transport
 

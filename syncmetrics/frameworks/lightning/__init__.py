@@ -7,7 +7,7 @@ and a value that is about to be averaged where the metric was meant is told of o
 """
 
 from syncmetrics.frameworks.lightning.callback import MetricsCallback
-from syncmetrics.frameworks.lightning.hook import install, uninstall
+from syncmetrics.frameworks.lightning.hook import install, meet, uninstall
 from syncmetrics.frameworks.lightning.pictures import log_picture
 
-__all__ = ["MetricsCallback", "install", "log_picture", "uninstall"]
+__all__ = ["MetricsCallback", "install", "log_picture", "meet", "uninstall"]

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from syncmetrics.metric.collection import MetricCollection
-from syncmetrics.metric.metric import Metric
-from syncmetrics.metric.naming import keyword_names
+from syncmetrics.metric import Metric, MetricCollection
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -145,8 +143,5 @@ def _arguments(name: str, metric: Any, take: Any, outputs: Any) -> tuple[tuple[A
 
 def _fitting(metric: Metric | MetricCollection, outputs: Mapping[str, Any]) -> dict[str, Any]:
     members = metric.values() if isinstance(metric, MetricCollection) else [metric]
-    taken = [keyword_names(member) for member in members]
-    if None in taken:
-        return dict(outputs)
-    names = {name for each in taken if each is not None for name in each}
+    names = {name for member in members for name in member._filter_kwargs(**outputs)}
     return {name: value for name, value in outputs.items() if name in names}

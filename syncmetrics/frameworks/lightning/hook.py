@@ -14,15 +14,16 @@ from typing import Any
 import torchmetrics
 from torch import Tensor, nn
 
-from syncmetrics.metric.collection import MetricCollection
-from syncmetrics.foreign.guest import LIGHTNING
 from syncmetrics.foreign.replacements import Replacements
 from syncmetrics.frameworks.lightning.pictures import show_picture
 from syncmetrics.frameworks.lightning.views import Epoch, GlobalValue, ScalarView
-from syncmetrics.metric.metric import Metric
-from syncmetrics.metric.returned import Origin, origin_of, stop_watching, watch
+from syncmetrics.metric import Metric, MetricCollection
+from syncmetrics.metric.origins import Origin, origin_of, stop_watching, watch
 
 __all__ = ["install", "uninstall"]
+
+#: Where the two packages of Lightning have their LightningModule.
+_LIGHTNING = ("lightning.pytorch.core.module", "pytorch_lightning.core.module")
 
 _replaced = Replacements()
 
@@ -41,12 +42,27 @@ def install() -> None:
     for view in (ScalarView, GlobalValue):
         if not issubclass(view, torchmetrics.Metric):
             torchmetrics.Metric.register(view)  # all that Lightning asks for before it logs something that computes
-    for name in LIGHTNING:
+    for name in _LIGHTNING:
         cls = getattr(sys.modules.get(name), "LightningModule", None)
         if cls is not None and cls not in _replaced:
             _replaced.replace(cls, "log", _log(cls.log))
             _replaced.replace(cls, "log_dict", _log_dict(cls.log_dict))
             watch()
+
+
+def meet(module: Any) -> bool:
+    """Introduce our metrics to a Lightning that this process has loaded.
+
+    Args:
+        module: Where it has its LightningModule.
+
+    Returns:
+        Whether that is done: a module that is still being imported has no class yet.
+    """
+    if not hasattr(module, "LightningModule"):
+        return False
+    install()
+    return True
 
 
 def uninstall() -> None:
@@ -97,8 +113,7 @@ def _log_views(
     options = {key: value for key, value in arguments.items() if key not in ("self", "name", "value")}
     options.setdefault("metric_attribute", "metric")  # views are no modules, and need not be found among them
     live = _is_for_epoch(module, options)
-    loader = getattr(getattr(module._trainer, "_results", None), "dataloader_idx", None)
-    for full, view in _epoch(module).views(name, metric, loader):
+    for full, view in _epoch(module).views(name, metric, _loader_of(module)):
         view.source.is_live |= live
         original(module, full, view, **options)
 
@@ -136,8 +151,14 @@ def _epoch(module: Any) -> Epoch:
     stages = _epochs.setdefault(module, {})
     if stage not in stages:
         this = weakref.ref(module)
-        stages[stage] = Epoch(lambda name, value: show_picture(this(), name, value))
+        stages[stage] = Epoch(lambda name, value: show_picture(this(), name, value), lambda: _loader_of(this()))
     return stages[stage]
+
+
+def _loader_of(module: Any) -> int | None:
+    """Give which of several data loaders the present batch is from; None if there is one."""
+    loader: int | None = getattr(getattr(getattr(module, "_trainer", None), "_results", None), "dataloader_idx", None)
+    return loader
 
 
 def _tell(module: Any, name: str, origin: Origin) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from syncmetrics.metric.collection import MetricCollection
-from syncmetrics.plotting.draw import draw_value
-from syncmetrics.metric.metric import Metric
+from torch import Tensor
+
+from syncmetrics.metric import Metric, MetricCollection
+from syncmetrics.plotting import draw_value
 
 __all__ = ["log_picture", "show_picture"]
+
+#: Names of values that nobody takes, and of which that was said.
+_told: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
 def log_picture(module: Any, name: str, value: Any, *, labels: Sequence[str] | None = None) -> None:
@@ -40,25 +46,49 @@ def log_picture(module: Any, name: str, value: Any, *, labels: Sequence[str] | N
 
 
 def show_picture(module: Any, name: str, value: Any) -> None:
-    """Send what can be drawn, where matplotlib is installed; this is what happens unasked, so it never fails."""
-    if module is None or importlib.util.find_spec("matplotlib") is None:
-        return
-    try:
-        _send(module, name, value, None)
-    except TypeError:
-        return  # no picture can be made of it
+    """Send what can be drawn, where somebody takes pictures; this is what happens to logged values that are no numbers.
+
+    Raises:
+        TypeError: It is neither a number nor a picture, so that nothing would be logged.
+    """
+    is_curve = isinstance(value, (tuple, list)) and len(value) >= 2 and all(isinstance(x, Tensor) for x in value[:2])
+    is_image = isinstance(value, Tensor) and value.dim() in (1, 2)
+    if not (is_curve or is_image):
+        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise TypeError(
+            f"`self.log({name!r}, metric)`: `compute` of the metric gives {given}, which cannot be logged as a number or"
+            " drawn as a picture. Let `compute` give a dict and declare its keys in `output_names`, or log the parts:"
+            f" self.log({name + '/0'!r}, metric.compute()[0])."
+        )
+    sent = (
+        module is not None and importlib.util.find_spec("matplotlib") is not None and _send(module, name, value, None)
+    )
+    if module is not None and not sent and name not in _told.setdefault(module, set()):
+        _told[module].add(name)
+        warnings.warn(
+            f"`{name}` is no number, and no logger of this Trainer takes pictures (or matplotlib is missing): it is not"
+            " logged.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
-def _send(module: Any, name: str, value: Any, labels: Sequence[str] | None) -> None:
+def _send(module: Any, name: str, value: Any, labels: Sequence[str] | None) -> bool:
+    """Send a picture to every logger that takes some, and say whether one did; there is nothing to say elsewhere."""
     trainer = module._trainer
-    if trainer is None or trainer.sanity_checking or not trainer.is_global_zero:
-        return
+    if trainer is None or trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
+        return True
+    sent = False
     for logger in trainer.loggers:
         experiment = logger.experiment
         if hasattr(experiment, "add_figure"):  # TensorBoard
             experiment.add_figure(name, draw_value(value, title=name, labels=labels), trainer.global_step)
+            sent = True
         elif hasattr(logger, "log_image"):  # Weights & Biases
             logger.log_image(key=name, images=[draw_value(value, title=name, labels=labels)], step=trainer.global_step)
+            sent = True
         elif hasattr(experiment, "log_figure") and hasattr(logger, "run_id"):  # MLflow
             file = f"{name}/{trainer.global_step}.png"
             experiment.log_figure(logger.run_id, draw_value(value, title=name, labels=labels), file)
+            sent = True
+    return sent

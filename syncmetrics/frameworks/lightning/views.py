@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.metric.collection import MetricCollection
-from syncmetrics.foreign.helpers import synced
-from syncmetrics.metric.metric import Metric
+from syncmetrics.metric import Metric, MetricCollection, synced
 
 __all__ = ["Epoch", "GlobalValue", "ScalarView"]
 
@@ -23,13 +21,19 @@ class Source:
     Args:
         name: What it is called in an exchange: the same on every rank.
         metric: The metric or the collection.
+
+    Attributes:
+        outputs: For each name the metric that gives the value, and its key in what that metric gives.
+        is_live: Whether its value of the epoch is wanted.
+        loader: For which of several data loaders it was logged last.
     """
 
     def __init__(self, name: str, metric: Metric | MetricCollection) -> None:
         self.name = name
         self.metric = metric
-        self.members: dict[str, tuple[Metric, str]] = dict(_members(metric))
+        self.outputs = metric._hosted_outputs()
         self.is_live = False
+        self.loader: int | None = None
         self._values: dict[str, Any] = {}
         self._computed_at: tuple[Any, ...] | None = None
         self._reset_at: tuple[Any, ...] | None = None
@@ -37,19 +41,32 @@ class Source:
     @property
     def syncs(self) -> bool:
         """Whether its values are those of all ranks."""
-        return all(metric.sync_on_compute for metric, _ in self.members.values())
+        return all(metric.sync_on_compute for metric, _ in self.outputs.values())
 
     @property
     def is_good(self) -> bool:
         """Whether the values are those of what was accumulated by now."""
-        return self._computed_at == self._versions()
+        return self._computed_at == self.metric._hosted_versions()
 
     def take(self) -> None:
         """Compute, and keep the values. Collective, unless the metric is synced already."""
-        versions = self._versions()
+        versions = self.metric._hosted_versions()
         value = self.metric.compute()
         self._values = dict(value) if isinstance(value, Mapping) else {"": value}
         self._computed_at = versions
+
+    def leave_loader(self, now: Callable[[], int | None]) -> None:
+        """Start over with the first batch of another data loader: one metric may serve several, one after the other."""
+        loader, is_done = self.loader, False
+
+        def reset_for_next() -> None:
+            nonlocal is_done
+            if not is_done and now() != loader:
+                is_done = True
+                self.metric.reset()
+
+        if loader is not None:
+            self.metric._hosted_before_update(reset_for_next)
 
     def value(self, name: str) -> Any:
         """Give one value.
@@ -67,32 +84,16 @@ class Source:
 
     def step_value(self, name: str) -> Any:
         """Give what the last `forward` gave under this name; None if there was none."""
-        metric, key = self.members[name]
+        metric, key = self.outputs[name]
         value = metric._forward_cache
         return value.get(key) if isinstance(value, Mapping) else value
 
     def reset(self) -> None:
         """Reset the metric, once for all of its views."""
-        if self._versions() != self._reset_at:
+        if self.metric._hosted_versions() != self._reset_at:
             self.metric.reset()
-            self._reset_at = self._versions()
+            self._reset_at = self.metric._hosted_versions()
         self.is_live = False
-
-    def _versions(self) -> tuple[Any, ...]:
-        return tuple((id(node.store), node.store.version) for node in self.metric._nodes())
-
-
-def _members(metric: Metric | MetricCollection) -> Iterator[tuple[str, tuple[Metric, str]]]:
-    """Give for each name of a value the metric that gives it, and its key in what that metric gives."""
-    if isinstance(metric, Metric):
-        for name in metric.output_names or ("",):
-            yield name, (metric, name)
-        return
-    for base, member in metric._members.items():
-        inner = metric[base]
-        keys = inner.output_names or ("",)
-        for key, name in zip(keys, member.output_names(inner), strict=True):
-            yield metric._affixed(name), (inner, key)
 
 
 class Epoch:
@@ -100,10 +101,12 @@ class Epoch:
 
     Args:
         picture: Takes the name and value of what is no number.
+        loader: Gives the data loader whose batch is at work, if there are several.
     """
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, loader: Callable[[], int | None]) -> None:
         self.picture = picture
+        self._loader = loader
         self._sources: dict[int, Source] = {}
         self._views: dict[tuple[int, str | None], list[tuple[str, ScalarView]]] = {}
         self._logged: dict[tuple[str, int | None], Source] = {}
@@ -134,6 +137,7 @@ class Epoch:
             self._sources[id(metric)] = source
             self._logged.update({(full, loader): source for full, _ in names})
             self._views[key] = [(full, ScalarView(self, source, inner, full)) for full, inner in names]
+        self._sources[id(metric)].loader = loader
         return self._views[key]
 
     def _new_source(self, name: str, metric: Metric | MetricCollection) -> Source:
@@ -151,15 +155,18 @@ class Epoch:
             return
         if not wanted.syncs:
             wanted.take()
+            wanted.leave_loader(self._loader)
             return
         stale = [s for s in self._sources.values() if s.syncs and not s.is_good and (s.is_live or s is wanted)]
         with synced({source.name: source.metric for source in stale}):
             for source in stale:
                 source.take()
+        for source in stale:
+            source.leave_loader(self._loader)
 
 
 def _named(name: str | None, source: Source) -> Iterator[tuple[str, str]]:
-    for inner in source.members:
+    for inner in source.outputs:
         yield (inner if name is None else f"{name}/{inner}" if inner else name), inner
 
 
@@ -183,7 +190,7 @@ class ScalarView:
     @property
     def device(self) -> torch.device:
         """The device of the states."""
-        return self.source.members[self._name][0].device
+        return self.source.outputs[self._name][0].device
 
     @property
     def _forward_cache(self) -> Tensor | None:

@@ -72,11 +72,7 @@ def bind_process_group(process_group: Any) -> GroupRef:
     """
     if isinstance(process_group, GroupRef):
         return process_group
-    if (
-        process_group is None
-        or process_group == -100
-        or process_group == getattr(dist.GroupMember, "NON_GROUP_MEMBER", -100)
-    ):
+    if process_group == -100 or process_group == getattr(dist.GroupMember, "NON_GROUP_MEMBER", -100):
         raise ValueError(
             f"`process_group` must be a group that this rank is part of, but is {process_group!r}, which"
             " torch gives to ranks outside"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from syncmetrics.metrics import CatMetric, MaxMetric, MeanMetric, MinMetric, SumMetric
+from syncmetrics import CatMetric, MaxMetric, MeanMetric, MinMetric, SumMetric
 
 NAN = float("nan")
 ALL = (SumMetric, MeanMetric, MinMetric, MaxMetric, CatMetric)
@@ -190,11 +190,11 @@ def test_cat_drops_rows_with_nan():
 
 
 def test_cat_keeps_copies():
-    given = torch.tensor([1.0])
+    given = torch.tensor([1.0, 2.0])
     metric = CatMetric()
     metric.update(given)
     given.zero_()
-    assert metric.compute().tolist() == [1.0]
+    assert metric.compute().tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("metric_class", [SumMetric, MinMetric, MaxMetric])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from syncmetrics.metrics import BinaryAccuracy, BinaryAUROC
+from syncmetrics import BinaryAccuracy, BinaryAUROC
 
 
 def data(samples=200, seed=0):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
-from syncmetrics.metrics import MulticlassConfusionMatrix
+from syncmetrics import MulticlassConfusionMatrix
 
 
 def data(classes=4, samples=100):

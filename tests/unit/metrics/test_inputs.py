@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from syncmetrics.metrics import (
+from syncmetrics import (
     BinaryAccuracy,
     BinaryAUROC,
     MulticlassAccuracy,

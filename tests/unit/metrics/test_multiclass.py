@@ -10,13 +10,14 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from syncmetrics import MetricCollection, synced
-from syncmetrics.metrics import (
+from syncmetrics import (
+    MetricCollection,
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassPrecision,
     MulticlassRecall,
+    synced,
 )
 from syncmetrics.classification.multiclass_counts import _rows_of
 from syncmetrics.classification.multiclass_scores import scores_of, scores_of_matrix

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-from syncmetrics.metrics import MeanAbsoluteError, MeanSquaredError
+from syncmetrics import MeanAbsoluteError, MeanSquaredError
 
 
 def data():

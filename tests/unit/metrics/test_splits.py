@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncmetrics.metrics import (
+from syncmetrics import (
     BinaryAccuracy,
     BinaryAUROC,
     CatMetric,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from syncmetrics.foreign.adapter import ForeignNode, adapter_of, foreign_nodes
-from syncmetrics.metric.metric import Metric
-from syncmetrics.sync.show import Node
-from syncmetrics.states.store import Mode, States, own_copy
-from syncmetrics.sync import Merged, Part
+from syncmetrics.foreign.adapter import Adapter, ForeignNode, foreign_nodes
+from syncmetrics.metric import Metric
+from syncmetrics.metric.module import StatefulModule
+from syncmetrics.states.merge import own_copy
+from syncmetrics.states.spec import States
+from syncmetrics.states.store import Mode
+from syncmetrics.sync import Merged, Node, Part, Route
 
 __all__ = ["AdaptedMetric"]
 
@@ -21,19 +23,15 @@ class AdaptedMetric(Metric):
 
     Args:
         metric: A metric for which there is an adapter.
+        adapter: The adapter.
         **kwargs: Arguments of `Metric`.
-
-    Raises:
-        TypeError: There is no adapter for it.
     """
 
-    def __init__(self, metric: Any, **kwargs: Any) -> None:
-        adapter = adapter_of(metric)
-        if adapter is None:
-            raise TypeError(f"there is no adapter for a {type(metric).__name__}; `register_adapter` adds one.")
+    def __init__(self, metric: Any, adapter: Adapter, **kwargs: Any) -> None:
         super().__init__(process_group=adapter.process_group(metric), **kwargs)
         self.inner = metric
         self._adapter = adapter
+        self._shown: list[ForeignNode] = []
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update the metric inside."""
@@ -45,10 +43,18 @@ class AdaptedMetric(Metric):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add one batch, and give its value as the metric inside does, which may be None. It does not communicate."""
-        self._prepare_update("forward", args, kwargs)
-        self._forward_cache = self._adapter.forward(self.inner, args, kwargs)
-        self._store.grow(self._store.states, self._store.update_count + 1)
-        return self._forward_cache
+        nodes = self._nodes()
+        if any(not node.is_local for node in nodes):
+            self.update(*args, **kwargs)  # which refuses it
+        store = self._holder.store
+        self._books.step_value = self._adapter.forward(self.inner, args, kwargs)
+        store.grow(store.states, store.update_count + 1)
+        return self._books.step_value
+
+    def reset(self) -> None:
+        """Reset the metric inside."""
+        self.inner.reset()
+        super().reset()
 
     @property
     def output_names(self) -> tuple[str, ...] | None:
@@ -58,21 +64,23 @@ class AdaptedMetric(Metric):
     def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.inner.update).parameters
 
-    def _node(self, path: str) -> Node:
+    def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
         guests = tuple(n for n, _ in foreign_nodes("", self.inner, self._adapter) if isinstance(n, ForeignNode))
-        return _AdaptedNode(path, self._store, {}, None, self.inner, guests)
+        plain = super()._node(path, sharing)
+        return _AdaptedNode(plain.path, plain.label, plain.holders, plain.merge, guests=guests, shown=self._shown)
 
 
 @dataclass(frozen=True, slots=True)
 class _AdaptedNode(Node):
-    """The node of a metric whose states are those of one or several foreign metrics."""
+    """The node of a metric whose states are those of one or several foreign metrics.
 
-    inner: Any = None
+    Attributes:
+        guests: What they bring.
+        shown: Those that show other states at the moment. The metric keeps it: another node may put them back.
+    """
+
     guests: tuple[ForeignNode, ...] = ()
-
-    def reset(self) -> None:
-        self.inner.reset()
-        self.store.reset({})
+    shown: list[ForeignNode] = field(default_factory=list)
 
     def local_part(self) -> Part:
         parts = [guest.local_part() for guest in self.guests]
@@ -86,24 +94,36 @@ class _AdaptedNode(Node):
             states = {name: value for name, _, value in named}
             merge = None
         device = next((part.device for part in parts), self.store.device)
-        return Part(self.path, specs, states, update_count, device, merge, self.store.fresh)
+        return Part(self.path, specs, states, update_count, device, merge, self.holders[0][1].fresh)
 
-    def show(self, result: Merged) -> None:
+    def show(self, result: Merged, route: Route | None = None, mode: Mode = Mode.SYNCED) -> None:
         self._show_guests(result.states, result.update_count)
-        self.store.show({}, result.update_count, Mode.SYNCED)
+        self.store.show({}, result.update_count, mode)
 
     def show_copy(self) -> None:
         part = self.local_part()
-        self._show_guests(own_copy(dict(part.states)), part.update_count)
+        self._show_guests(own_copy(part.states), part.update_count)
         self.store.show({}, part.update_count, Mode.COPY)
 
     def put_back(self) -> None:
-        for guest in self.guests:
-            guest.put_back()
+        while self.shown:
+            self.shown.pop().put_back()
         self.store.put_back()
+
+    def before(self) -> Callable[[], list[str]]:
+        undo = [guest.adapter.before(guest.metric) for guest in self.guests]
+        put_back = Node.before(self)
+
+        def put_all_back() -> list[str]:
+            for one in undo:
+                one()
+            return put_back()
+
+        return put_all_back
 
     def _show_guests(self, states: States, update_count: int) -> None:
         for guest in self.guests:
             names = guest.adapter.reductions(guest.metric)
             prefix = f"{guest.path}." if len(self.guests) > 1 else ""
+            self.shown.append(guest)
             guest.show(Merged({name: states[prefix + name] for name in names}, update_count))

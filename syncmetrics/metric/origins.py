@@ -1,4 +1,4 @@
-"""Values that `compute` and `forward` gave out, remembered while somebody asks where a value came from.
+"""Where a value came from that `compute` or `forward` gave: remembered while somebody asks.
 
 A logger is given a tensor where a metric was meant, or a value that is that of all ranks already. Nothing tells these
 from any other tensor but that it is the same object.

@@ -1,0 +1,107 @@
+"""What is updated, stepped, synced, computed and reset together: metrics by name. One metric is a collection of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from syncmetrics.errors import StateError
+from syncmetrics.metric.module import StatefulModule
+from syncmetrics.metric.share import Group
+from syncmetrics.sync.node import Node, by_route
+from syncmetrics.sync.route import Route
+
+__all__ = ["Members", "one"]
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Metrics by name, and what is said of them as a whole.
+
+    Attributes:
+        label: What to call them in an error.
+        metrics: The metrics by name; a metric by itself has the name "".
+        groups: Who of them may share states.
+        sync_every: In which steps all of them are synced; None leaves it to each metric.
+        compute_on: The rank that computes; None leaves it to the metrics.
+    """
+
+    label: str
+    metrics: Mapping[str, StatefulModule]
+    groups: tuple[Group, ...]
+    sync_every: int | None = None
+    compute_on: int | None = None
+
+    def nodes(self, names: Iterable[str] | None = None) -> list[Node]:
+        """Give the nodes of these metrics, or of all, each once."""
+        if names is None:
+            chosen = self.groups
+        else:
+            wanted = set(names)
+            chosen = tuple(one for one in self.groups if not wanted.isdisjoint(one.names))
+        if len(chosen) == 1:
+            return chosen[0].nodes()
+        nodes, seen = [], set[int]()
+        for one in chosen:
+            for node in one.nodes():
+                holders = {id(holder) for _, holder in node.holders}
+                if not holders <= seen:  # a metric may be in several places
+                    seen |= holders
+                    nodes.append(node)
+        return nodes
+
+    def without(self, names: Iterable[str]) -> Members:
+        """Give the others."""
+        left = {name: metric for name, metric in self.metrics.items() if name not in set(names)}
+        groups = tuple(one for one in self.groups if one.names[0] in left)
+        return replace(self, metrics=left, groups=groups)
+
+    def by_route(self, names: Iterable[str]) -> list[tuple[list[str], Route]]:
+        """Group these metrics by whom they sync with: one sync each, in an order that is the same on every rank."""
+        alike: dict[tuple[object, float | None], list[str]] = {}
+        for name in names:
+            metric = self.metrics[name]
+            alike.setdefault((metric._books.group, metric.sync_timeout), []).append(name)
+        if len(alike) <= 1:
+            return [(sorted(found), self.metrics[found[0]]._route()) for found in alike.values()]
+        routes = by_route((self.metrics[found[0]]._route(), found) for found in alike.values())
+        return sorted(
+            ((sorted(name for found in several for name in found), route) for several, route in routes),
+            key=lambda pair: pair[0],
+        )
+
+    def together(self, names: Iterable[str] | None = None) -> list[tuple[list[Node], Route]]:
+        """Give the nodes of these metrics, or of all, by the route that they are synced over."""
+        routes = self.by_route(self.metrics if names is None else names)
+        return [(self.nodes(found), route) for found, route in routes]
+
+    def local_nodes(self) -> list[Node]:
+        """Give the nodes of all.
+
+        Raises:
+            StateError: One of them shows other states than those of this process.
+        """
+        nodes = self.nodes()
+        self.refuse_shown(nodes)
+        return nodes
+
+    def refuse_shown(self, nodes: Iterable[Node]) -> None:
+        """Refuse nodes that show other states than those of this process.
+
+        Raises:
+            StateError: One of them does.
+        """
+        if any(not node.is_local for node in nodes):
+            raise StateError(f"`{self.label}`, or a metric inside, is synced already; call unsync() first.")
+
+    def inside(self) -> Iterator[StatefulModule]:
+        """Give all metrics, those inside others too."""
+        for metric in self.metrics.values():
+            for module in metric.modules():
+                if isinstance(module, StatefulModule):
+                    yield module
+
+
+def one(metric: StatefulModule) -> Members:
+    """Give a metric by itself."""
+    return Members(metric._label, {"": metric}, (Group(("",), (metric,)),))

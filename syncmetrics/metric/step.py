@@ -1,0 +1,351 @@
+"""Steps: add one batch and give its value, for one metric and for many.
+
+1. Every metric shows fresh states, and is updated with the batch, once.
+2. Where a step is synced, the states of the batch are those of all ranks: one sync.
+3. Each metric computes of what is shown.
+4. What the batch brought is merged into the running states, at a cost that does not grow with them.
+
+Merging a batch is the same as updating with it for most metrics, and not for those whose `update` reads its states.
+Which is which is found out: the first times that a class meets a batch on states that are not empty, both are done and
+compared. If they differ, the class is updated in full from then on, which takes a second `update` a step.
+
+Whatever is raised, no state of any metric is changed.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from syncmetrics.metric.members import Members
+from syncmetrics.metric.module import StatefulModule
+from syncmetrics.metric.origins import remember
+from syncmetrics.metric.share import Group, keep_apart
+from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_ready, owners_of, raw_update
+from syncmetrics.metric.value import evaluate, hand_out
+from syncmetrics.schedule.lanes import step_lane
+from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.merge import own_copy
+from syncmetrics.states.spec import State, States
+from syncmetrics.states.store import Holder, Mode
+from syncmetrics.sync import Merged, Node, absorb, put_back, sync_parts
+
+__all__ = ["step"]
+
+#: So many times a class is found out about.
+_TRIALS = 3
+
+#: How often merging and updating were found to be the same, and the classes for which they are not.
+_agreed: dict[type, int] = {}
+_in_full: set[type] = set()
+
+_MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__) | {"_holder", "_books"}
+
+_RTOL = {torch.float64: 1e-9, torch.float32: 1e-4, torch.complex128: 1e-9, torch.complex64: 1e-4}
+
+
+def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due: Sequence[str] = ()) -> dict[str, Any]:
+    """Add one batch to all members, and give the value that each has for it.
+
+    Collective if any of them is due: every rank of the group must call this.
+
+    Args:
+        members: Who.
+        args: What `update` is called with.
+        kwargs: Likewise; each metric gets those that its `update` takes.
+        due: The members whose values are those of the batches of all ranks.
+
+    Raises:
+        TypeError: No member takes one of the keyword arguments.
+        StateError: A member shows the states of all ranks, which are not to be changed.
+    """
+    chosen = keywords(members, kwargs)
+    own = [name for name, metric in members.metrics.items() if name and _has_own_forward(metric)]
+    if not own:
+        return _step(members, args, chosen, due)
+    rest = members.without(own)
+    with all_or_nothing(members.nodes()):
+        values = {name: members.metrics[name](*args, **chosen(name)) for name in own}
+        if rest.metrics:
+            values |= _step(rest, args, chosen, [name for name in due if name not in own])
+    return {name: values[name] for name in members.metrics}
+
+
+def _has_own_forward(metric: StatefulModule) -> bool:
+    """Whether the user wrote a `forward`, which is what runs then."""
+    return metric._overrides_forward or "forward" in metric.__dict__
+
+
+def _step(
+    members: Members, args: tuple[Any, ...], chosen: Callable[[str], Mapping[str, Any]], due: Sequence[str]
+) -> dict[str, Any]:
+    for group in members.groups:
+        keep_apart(group)
+    owners = owners_of(members)
+    for name, metric in owners:
+        make_ready(metric, "forward", args, chosen(name), shared=True)
+        _tell_lost_gradient(metric, args, chosen(name))
+    nodes = members.nodes()
+    trial = _Trial.of(owners)
+    deltas: list[list[Merged]] = []
+    try:
+        for node in nodes:
+            node.show_fresh()
+        for name, metric in owners:
+            apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=_has_gradient(metric))
+        deltas = [[_brought(holder) for holder in node.owners] for node in nodes]
+        synced = _show_step_of_all(members, due)
+        try:
+            values = {name: _value_of(metric) for name, metric in members.metrics.items()}
+        finally:
+            put_back(synced)
+    finally:
+        put_back(nodes)
+    _take_in(members, owners, nodes, deltas, lambda n, m: apply_update(m, raw_update(m), args, chosen(n)), trial)
+    for name, metric in members.metrics.items():
+        metric._books.step_value = values[name]
+        remember(values[name], metric, "forward", is_global=name in due)
+    return values
+
+
+def _value_of(metric: StatefulModule) -> Any:
+    if _has_gradient(metric):
+        return hand_out(evaluate(metric), metric)
+    with no_graph():
+        return hand_out(evaluate(metric), metric)
+
+
+def _has_gradient(metric: StatefulModule) -> bool:
+    """Whether the value of a batch is to keep its graph."""
+    return bool(metric.is_differentiable) and torch.is_grad_enabled()
+
+
+def _brought(holder: Holder) -> Merged:
+    """Give what a batch brought: copies, for `compute` may edit what it sees, and the graph of its value may need it."""
+    store = holder.store
+    return Merged(store.states if holder.rebinds else own_copy(store.states, detach=True), store.update_count)
+
+
+def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
+    """Show what the batches of all ranks brought. Collective, if any metric is due."""
+    shown: list[Node] = []
+    for names, route in members.by_route(due):
+        nodes = members.nodes(names)
+        results = sync_parts(
+            [node.shown_part() for node in nodes], step_lane(route), label=f"{members.label}, one step"
+        )
+        assert results is not None, "a step is synced to every rank"
+        for node, result in zip(nodes, results, strict=True):
+            shown.append(node)
+            node.show(result, mode=Mode.STEP)
+    return shown
+
+
+# -- into the running states
+
+
+def _take_in(
+    members: Members,
+    owners: Sequence[tuple[str, StatefulModule]],
+    nodes: Sequence[Node],
+    deltas: Sequence[Sequence[Merged]],
+    update: Callable[[str, StatefulModule], None],
+    trial: _Trial,
+) -> None:
+    """Take a batch into the running states of all members, or of none: merge it, or update in full."""
+    full = {id(metric) for name, metric in owners if not _merges(members, name, metric)}
+    differing = {id(metric) for name, metric in trial.differing(nodes, deltas, full, update)}
+    full |= differing
+    stores = {id(node.store) for _, metric in owners if id(metric) in full for node in metric._core._nodes()}
+    merging = [
+        (node, [Merged({}, 0) if id(h.store) in stores else d for h, d in zip(node.owners, found, strict=True)])
+        for node, found in zip(nodes, deltas, strict=True)
+    ]
+    if not full:
+        absorb(nodes, deltas)
+        return
+    with all_or_nothing(nodes):
+        for name, metric in owners:
+            if id(metric) in full:
+                update(name, metric)
+        absorb([node for node, _ in merging], [found for _, found in merging])
+
+
+def _merges(members: Members, name: str, metric: StatefulModule) -> bool:
+    """Whether what a batch brought can be merged into the running states of a metric and of those that share them."""
+    group = next((one for one in members.groups if name in one.names), Group((name,), (metric,)))
+    if any(one.full_state_update for one in group.metrics) or type(metric) in _in_full:
+        return False
+    return all(node.can_merge for node in metric._core._nodes())
+
+
+class _Trial:
+    """Finds out of which metrics it makes a difference whether a batch is merged or updated with.
+
+    Args:
+        owners: The metrics, by name, of which that is not known yet.
+    """
+
+    def __init__(self, owners: Sequence[tuple[str, StatefulModule]]) -> None:
+        self._owners = owners
+        self._before = [(module, _attributes(module)) for _, metric in owners for module in _metrics_in(metric)]
+        self._random = _random_state() if owners else None
+
+    @classmethod
+    def of(cls, owners: Sequence[tuple[str, StatefulModule]]) -> _Trial:
+        """Take those of these metrics that are to be found out about."""
+        return cls([(name, metric) for name, metric in owners if _is_unknown(metric)])
+
+    def differing(
+        self,
+        nodes: Sequence[Node],
+        deltas: Sequence[Sequence[Merged]],
+        full: set[int],
+        update: Callable[[str, StatefulModule], None],
+    ) -> list[tuple[str, StatefulModule]]:
+        """Give those for which it makes one. All states, attributes and random numbers are what they were."""
+        found = []
+        delta_of = {
+            id(holder.store): delta
+            for node, of_node in zip(nodes, deltas, strict=True)
+            for holder, delta in zip(node.owners, of_node, strict=True)
+        }
+        for name, metric in self._owners:
+            if id(metric) in full:
+                continue
+            own = metric._core._nodes()
+            merged = [_merged(node, delta_of[id(node.store)]) for node in own]
+            updated = self._updated(own, lambda name=name, metric=metric: update(name, metric))  # type: ignore[misc]
+            cls = type(metric)
+            if all(map(_alike, merged, updated)):
+                _agreed[cls] = _agreed.get(cls, 0) + 1
+                continue
+            _in_full.add(cls)
+            found.append((name, metric))
+            warnings.warn(
+                f"`{metric._label}` reads its states in `update`, so that what a batch brings cannot be merged into"
+                " them: `forward` calls `update` twice from now on. Set `full_state_update = True` on the class to say"
+                " so beforehand, or override `merge_states`.",
+                UserWarning,
+                stacklevel=6,
+            )
+        return found
+
+    def _updated(self, nodes: Sequence[Node], update: Callable[[], None]) -> list[States]:
+        """Give the states after an update in full, of a copy."""
+        after = [(module, _attributes(module)) for module, _ in self._before]
+        now = _random_state()
+        shown: list[Node] = []
+        try:
+            for module, attributes in self._before:
+                module.__dict__.update(attributes)
+            _set_random_state(self._random)
+            for node in nodes:
+                states, count = node.store.local
+                shown.append(node)
+                node.store.show(own_copy(states), count, Mode.STEP)
+            update()
+            return [node.store.states for node in nodes]
+        finally:
+            put_back(shown)
+            for module, attributes in after:
+                module.__dict__.update(attributes)
+            _set_random_state(now)
+
+
+def _is_unknown(metric: StatefulModule) -> bool:
+    cls = type(metric)
+    if metric.full_state_update is not None or cls in _in_full or _agreed.get(cls, 0) >= _TRIALS:
+        return False
+    nodes = metric._core._nodes()
+    return any(node.update_count > 0 for node in nodes) and all(node.can_merge for node in nodes)
+
+
+def _metrics_in(metric: StatefulModule) -> Iterable[StatefulModule]:
+    return (module for module in metric.modules() if isinstance(module, StatefulModule))
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Give the plain attributes of a module; builtin containers are copied, so that what is put into them is seen."""
+    return {
+        name: value.copy() if type(value) in (list, dict, set) else value
+        for name, value in module.__dict__.items()
+        if name not in _MODULE_ATTRIBUTES
+    }
+
+
+def _random_state() -> tuple[Any, ...]:
+    numpy = sys.modules.get("numpy")
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    return torch.get_rng_state(), cuda, random.getstate(), None if numpy is None else numpy.random.get_state()
+
+
+def _set_random_state(state: Any) -> None:
+    cpu, cuda, plain, numpy = state
+    torch.set_rng_state(cpu)
+    if cuda is not None:
+        torch.cuda.set_rng_state_all(cuda)
+    random.setstate(plain)
+    if numpy is not None:
+        sys.modules["numpy"].random.set_state(numpy)
+
+
+def _merged(node: Node, delta: Merged) -> States:
+    """Give what merging would make of the running states, which stay as they are."""
+    with no_graph():
+        if delta.update_count == 0:
+            return node.store.local[0]
+        return node.merged_with(delta)
+
+
+def _alike(a: States, b: States) -> bool:
+    """Whether states are the same, but for the order in which floats were added."""
+    return a.keys() == b.keys() and all(_alike_state(a[name], b[name]) for name in a)
+
+
+def _alike_state(a: State, b: State) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_alike_item, a, b))
+    return _alike_item(a, b)
+
+
+def _alike_item(a: Any, b: Any) -> bool:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return type(a) is type(b) and bool(a == b)
+    if a.shape != b.shape:
+        return False
+    if not (a.is_floating_point() or a.is_complex()) or not a.numel():
+        return bool(torch.equal(a.to(b.dtype), b))
+    rtol = max(_RTOL.get(a.dtype, 1e-2), _RTOL.get(b.dtype, 1e-2))
+    a, b = (x.to(torch.complex128 if x.is_complex() else torch.float64) for x in (a, b))
+    finite = torch.cat([a.abs().reshape(-1), b.abs().reshape(-1)])
+    finite = finite[finite.isfinite()]
+    size = float(finite.max()) if finite.numel() else 0.0
+    return torch.allclose(a, b, rtol=rtol, atol=rtol * size, equal_nan=True)
+
+
+# -- gradients
+
+
+_told: set[type] = set()
+
+
+def _tell_lost_gradient(metric: StatefulModule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Tell once of a class that does not say whether it is differentiable, if its value could have had a gradient."""
+    if metric.is_differentiable is not None or not torch.is_grad_enabled() or type(metric) in _told:
+        return
+    if any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values())):
+        _told.add(type(metric))
+        warnings.warn(
+            f"`{metric._label}` was called with tensors that require a gradient, but its value has none. Set"
+            " `is_differentiable = True` on the class for the value of a batch to keep its graph, or `= False` to say"
+            " that none is wanted.",
+            UserWarning,
+            stacklevel=5,
+        )

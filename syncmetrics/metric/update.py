@@ -1,0 +1,311 @@
+"""Updates: what goes around the user's own `update`, for one metric and for many, so that all of it happens or nothing.
+
+An update that raises leaves lists, and states that are bound to other tensors, as they were, in every metric that was
+given the batch. Tensors that are edited in place are copied before, where that is cheap, or where `atomic=True`.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from syncmetrics.errors import StateError
+from syncmetrics.metric.members import Members
+from syncmetrics.metric.module import StatefulModule, raw_function
+from syncmetrics.metric.share import Group, keep_apart
+from syncmetrics.states.autograd import without_grad
+from syncmetrics.states.spec import States
+from syncmetrics.states.store import COPIED_NUMEL, Mode
+from syncmetrics.sync.node import Node
+
+__all__ = ["all_or_nothing", "apply_update", "keywords", "make_ready", "update_together", "wrap_update"]
+
+_LOCAL = Mode.LOCAL
+_grad_mode = torch.is_grad_enabled
+_set_grad_mode = torch._C._set_grad_enabled
+_in_inference_mode = torch.is_inference_mode_enabled
+
+
+def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
+    """Give the `update` of a class: the user's own, with the books kept around it."""
+
+    @functools.wraps(function)
+    def update(self: StatefulModule, *args: Any, **kwargs: Any) -> None:
+        if type(self).update is not update:  # reached through super(): the outermost one keeps the books
+            function(self, *args, **kwargs)
+            return
+        holder = self._holder
+        store = holder.store
+        if (
+            store.mode is not _LOCAL
+            or store.holders > 1
+            or store.update_count == 0
+            or store.before_update is not None
+            or not holder.is_plain
+            or not store.on_cpu
+            or self._modules
+            or _in_inference_mode()
+        ):
+            make_ready(self, "update", args, kwargs)
+            with all_or_nothing(self._nodes()):
+                apply_update(self, function, args, kwargs)
+            return
+        # From here on it is the same once more, for what is most common and where every call would be felt: one metric
+        # with tensors as states. See `Before` and `apply_update`.
+        before: Any = store.states
+        copies = () if holder.rebinds else [(n, v, v._version, _copy_of(v)) for n, v in before.items()]
+        states = store.states = before.copy()
+        store.version += 1
+        store.update_count += 1
+        had_grad = _grad_mode()
+        if had_grad:
+            _set_grad_mode(False)
+        try:
+            function(self, *args, **kwargs)
+            for name in states:
+                if states[name] is not before[name]:
+                    store.keep_own(before)
+                    break
+        except BaseException as error:
+            store.states = {**before, **{name: copy for name, _, _, copy in copies if copy is not None}}
+            store.update_count -= 1
+            _say_lost(
+                error, self._label, [n for n, v, version, copy in copies if copy is None and v._version != version]
+            )
+            _explain(error, self)
+            raise
+        finally:
+            if had_grad:
+                _set_grad_mode(True)
+
+    update._wraps = (update, function)  # type: ignore[attr-defined]
+    return update
+
+
+def _copy_of(value: Tensor) -> Tensor | None:
+    return value.clone() if value.numel() <= COPIED_NUMEL else None
+
+
+def update_together(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Update all members with one batch: each store once, and all of them or none.
+
+    Args:
+        members: Who.
+        args: What `update` is called with.
+        kwargs: Likewise; each metric gets those that its `update` takes.
+
+    Raises:
+        TypeError: No member takes one of the keyword arguments.
+        StateError: A member shows the states of all ranks, which are not to be changed.
+    """
+    chosen = keywords(members, kwargs)
+    for one in members.groups:
+        keep_apart(one)
+    owners = owners_of(members)
+    for name, metric in owners:
+        make_ready(metric, "update", args, chosen(name), shared=True)
+    if len(owners) == 1 and not owners[0][1]._modules:
+        (name, metric), nodes = owners[0], members.nodes()
+        with all_or_nothing(nodes):
+            apply_update(metric, raw_update(metric), args, chosen(name))
+        return
+    with all_or_nothing(members.nodes()):
+        for name, metric in owners:
+            apply_update(metric, raw_update(metric), args, chosen(name))
+
+
+def owners_of(members: Members) -> list[tuple[str, StatefulModule]]:
+    """Give one metric for each store that the members have between them, with its name."""
+    owners, seen = [], set[int]()
+    for one in members.groups:
+        for metric in one.owners():
+            key = id(metric._core._holder.store)
+            if key not in seen or metric._core._modules:
+                seen.add(key)
+                name = one.names[one.metrics.index(metric)]
+                owners.append((name, metric if len(one.metrics) == 1 else metric._core))
+    return owners
+
+
+def raw_update(metric: StatefulModule) -> Callable[..., None]:
+    """Give the user's own `update`: that of the class, or one that was put in its place on the metric."""
+    own = metric.__dict__.get("update")
+    if own is not None:
+        return lambda self, *args, **kwargs: own(*args, **kwargs)
+    return raw_function(type(metric).update)
+
+
+def keywords(members: Members, kwargs: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any]]:
+    """Give what says which of the keyword arguments a member's `update` takes.
+
+    Raises:
+        TypeError: No member takes one of them.
+    """
+    if not kwargs:
+        return lambda name: kwargs
+    takes = {name: metric._takes() for name, metric in members.metrics.items()}
+    unknown = [k for k in kwargs if all(taken is not None and k not in taken for taken in takes.values())]
+    if unknown:
+        raise TypeError(f"no metric of `{members.label}` takes the keyword argument(s) {unknown} in `update`.")
+    chosen = {
+        name: kwargs if taken is None else {k: v for k, v in kwargs.items() if k in taken}
+        for name, taken in takes.items()
+    }
+    return lambda name: chosen[name]
+
+
+def make_ready(
+    metric: StatefulModule, verb: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, shared: bool = False
+) -> None:
+    """Make a metric ready for a batch: with a store of its own, unless others are given the batch too; on its device.
+
+    Raises:
+        StateError: It shows states that are not its own.
+    """
+    core = metric._core
+    store = core._holder.store
+    if store.mode in (Mode.SYNCED, Mode.COPY):
+        why = f"is synced, so `{verb}` would change states that are not its own; call unsync() first."
+        if "_is_replica" in metric.__dict__:
+            why = (
+                f"is a replica that torch.nn.DataParallel has made, so `{verb}` would be lost with it; update the metric"
+                " outside of the module's forward, or use DistributedDataParallel."
+            )
+        raise StateError(f"`{metric._label}` {why}")
+    if store.before_update is not None:
+        act, store.before_update = store.before_update, None
+        act()
+        store = core._holder.store
+    if not shared and store.holders > 1 and store.mode is Mode.LOCAL:
+        core._leave_group()
+    if store.update_count == 0:
+        _adopt_device(metric, args, kwargs)
+
+
+def _adopt_device(metric: StatefulModule, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Go where the first batch is: metrics in a plain list are not moved with the module that uses them."""
+    device = next((x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
+    if device is not None and device != metric.device:
+        for module in metric.modules():
+            if isinstance(module, StatefulModule):
+                module._move(device)
+
+
+def apply_update(
+    metric: StatefulModule,
+    function: Callable[..., None],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    keep_graph: bool = False,
+) -> None:
+    """Run the user's `update` and count it. Whoever calls this undoes what it did if it raises.
+
+    Args:
+        metric: Its `self`.
+        function: The user's own function.
+        args: What else it is called with.
+        kwargs: Likewise.
+        keep_graph: Whether the states may keep a graph: those of a batch whose value is to be differentiated.
+    """
+    if metric._delegates:
+        function(metric, *args, **kwargs)  # the metric inside keeps the books
+        return
+    holder = metric._holder
+    store = holder.store
+    before = store.states
+    store.states = before.copy()
+    store.version += 1
+    store.update_count += 1
+    nothing_declared = store.update_count == 1 and not holder.specs and not metric._modules
+    attributes = dict(metric.__dict__) if nothing_declared else {}
+    try:
+        if keep_graph:
+            function(metric, *args, **kwargs)
+        else:
+            without_grad(function, metric, args, kwargs)
+    except Exception as error:
+        _explain(error, metric)
+        raise
+    if keep_graph:
+        return
+    if holder.lists:
+        store.note_appended(holder.lists, metric._label)
+    store.keep_own(before)
+    if nothing_declared:
+        _tell_undeclared(metric, attributes)
+
+
+@contextmanager
+def all_or_nothing(nodes: Sequence[Node]) -> Iterator[None]:
+    """Put every state of these nodes back if something is raised inside."""
+    undo = [(node.label, node.before()) for node in nodes]
+    try:
+        yield
+    except BaseException as error:
+        for label, put_back in reversed(undo):
+            _say_lost(error, label, put_back())
+        raise
+
+
+def _say_lost(error: BaseException, label: str, names: Iterable[str]) -> None:
+    """Add to an error which states could not be put back."""
+    for name in names:
+        _add_note(
+            error,
+            f"`{label}`: `update` had edited state `{name}` in place before it failed, which cannot be undone: construct"
+            " the metric with atomic=True, which copies its tensors before each update, or bind the state anew,"
+            f" `self.{name} = self.{name} + ...`.",
+        )
+
+
+def _add_note(error: BaseException, text: str) -> None:
+    if hasattr(error, "add_note"):  # from Python 3.11 on
+        error.add_note(text)
+    else:
+        warnings.warn(text, UserWarning, stacklevel=4)
+
+
+def _explain(error: BaseException, metric: StatefulModule) -> None:
+    """Raise an error that names the state in place of one that torch raised, where it is known what it is about.
+
+    Raises:
+        StateError: The user's code added something to a state that its dtype cannot hold.
+    """
+    if isinstance(error, RuntimeError) and "can't be cast to the desired output type" in str(error):
+        narrow = [
+            f"`{name}` ({value.dtype})"
+            for name, value in metric._holder.store.states.items()
+            if isinstance(value, Tensor) and not value.is_floating_point()
+        ]
+        raise StateError(
+            f"`{metric._label}`: something was added in place to a state that cannot hold it ({error}); its states of"
+            f" integers are {', '.join(narrow) or 'none'}: declare the state with a float default, torch.tensor(0.0),"
+            " or convert what is added."
+        ) from error
+
+
+def _tell_undeclared(metric: StatefulModule, before: Mapping[str, Any]) -> None:
+    """Tell once of attributes that `update` sets in a metric without states: nobody else will ever hear of them."""
+    cls = type(metric)
+    changed = [
+        n for n, v in metric.__dict__.items() if n not in ("_holder", "_books") and before.get(n, _told) is not v
+    ]
+    if changed and cls not in _told:
+        _told.add(cls)
+        names = " and ".join(f"`self.{name}`" for name in changed)
+        warnings.warn(
+            f"`{metric._label}` declares no state, but its `update` sets {names}: it is neither synced over ranks nor"
+            f" reset. Declare it in `__init__`: self.add_state({changed[0]!r}, torch.tensor(0.0), dist_reduce_fx='sum').",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+_told: set[type] = set()

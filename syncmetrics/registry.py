@@ -1,0 +1,59 @@
+"""Tables that the core reads, and in which rooms above enter themselves: so no room of the core names one of them.
+
+Two questions are asked: who wants to know that a metric was made (a host, as torchmetrics' containers and Lightning
+are), and who knows an object that is no metric of ours. The rooms that answer are imported when it comes to that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["enter_host", "enter_recogniser", "enter_room_of_recognisers", "meet_hosts", "recognise"]
+
+#: Modules of other packages, and the room of ours whose `meet` introduces our metrics to one that is loaded.
+_hosts: dict[str, str] = {}
+_met: set[str] = set()
+
+#: Rooms to import before an object is called unknown, and what they have entered.
+_rooms: list[str] = []
+_recognisers: list[Callable[[Any], Any]] = []
+
+
+def enter_host(module: str, room: str) -> None:
+    """Have `room.meet(module)` called once a metric is made in a process that has loaded a module."""
+    _hosts[module] = room
+
+
+def meet_hosts() -> None:
+    """Make our metrics known to the hosts that this process has loaded by now.
+
+    A metric asks for this whenever it is made, copied, moved, or put into training or evaluation, so that nobody has to
+    import things in some order. No host is ever imported for it.
+    """
+    for module, room in _hosts.items():
+        if module in sys.modules and module not in _met and importlib.import_module(room).meet(sys.modules[module]):
+            _met.add(module)
+
+
+def enter_room_of_recognisers(room: str) -> None:
+    """Have a room imported before an object is called unknown: it then enters what recognises some."""
+    _rooms.append(room)
+
+
+def enter_recogniser(recogniser: Callable[[Any], Any]) -> None:
+    """Have a function asked about objects that are no metrics of ours: it gives None for those it does not know."""
+    _recognisers.append(recogniser)
+
+
+def recognise(thing: Any) -> Any:
+    """Give what takes the part of a metric for an object that is none of ours; None if nobody knows it."""
+    while _rooms:
+        importlib.import_module(_rooms.pop())
+    for recogniser in _recognisers:
+        known = recogniser(thing)
+        if known is not None:
+            return known
+    return None

@@ -1,0 +1,230 @@
+"""What `add_state` declares: name, default and reduction of a state, and what a value of it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from syncmetrics.errors import StateError
+from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.plain import check_plain
+from syncmetrics.states.reductions import ReduceFx, Reduction, check_arithmetic, resolve_reduction
+from syncmetrics.states.rows import RowBuffer, check_dense, rows_like
+
+__all__ = [
+    "State",
+    "StateSpec",
+    "States",
+    "check_value",
+    "declare_state",
+    "fresh_states",
+    "moved",
+    "own_tensor",
+    "spec_key",
+    "spec_of_value",
+]
+
+State: TypeAlias = Tensor | list[Tensor] | list[Any]
+States: TypeAlias = dict[str, State]
+
+#: Floats in which a sum stands still long before it is large: in bfloat16 256 + 1 is 256.
+_NARROW = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """What `add_state` declared.
+
+    Attributes:
+        name: Name of the state.
+        default: The value after `reset`: a tensor, or an empty list.
+        reduction: Row of the reductions table.
+        persistent: Whether the state goes into `state_dict`.
+        offset: The default that a sum starts from; None where it starts from zero.
+    """
+
+    name: str
+    default: State
+    reduction: Reduction
+    persistent: bool = False
+    offset: Tensor | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the state is a list."""
+        return isinstance(self.default, list)
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether values are added up in it, which takes at least float32."""
+        return self.reduction.name in ("sum", "mean")
+
+
+def declare_state(
+    name: str, default: State, dist_reduce_fx: ReduceFx | Reduction = None, persistent: bool = False
+) -> StateSpec:
+    """Check a declaration and make the spec of it. A sum or mean of half precision is declared in float32.
+
+    Raises:
+        StateError: The declaration cannot work; the text says what to write instead.
+    """
+    reduction = resolve_reduction(dist_reduce_fx)
+    if isinstance(default, list):
+        if default:
+            raise StateError(
+                f"the default of a list state must be an empty list, but has {len(default)} elements;"
+                " append them in `update`."
+            )
+        if not reduction.for_lists:
+            raise StateError(
+                f"a list state cannot be reduced with {dist_reduce_fx!r}; use 'cat', None or a callable,"
+                " or declare a tensor."
+            )
+        if isinstance(default, RowBuffer) and reduction.name != "cat":
+            raise StateError(
+                f"a RowBuffer joins its rows, so it cannot be reduced with {dist_reduce_fx!r}; use 'cat', or [] in its"
+                " place."
+            )
+        return StateSpec(name, rows_like(default, []), reduction, persistent)
+    if not isinstance(default, Tensor):
+        raise StateError(
+            f"`default` must be a torch.Tensor or an empty list, but is a {type(default).__name__}"
+            f" instead; write torch.tensor({default!r})."
+        )
+    if default.is_meta:
+        raise StateError(
+            "the default lies on the meta device, which keeps no values, so that `reset()` could not give it; make it"
+            " on the CPU, torch.zeros(..., device='cpu'): the state itself goes where the metric goes."
+        )
+    check_value(default)
+    check_arithmetic(reduction, default)
+    with no_graph():
+        default = default.detach().clone().contiguous()
+        if reduction.name in ("sum", "mean"):
+            default = default.to(_NARROW.get(default.dtype, default.dtype))
+        counted = reduction.name == "sum" and bool((default != 0).any())
+    return StateSpec(name, default, reduction, persistent, default if counted else None)
+
+
+def spec_of_value(
+    name: str, value: State, dist_reduce_fx: ReduceFx | Reduction, default: Tensor | None = None
+) -> StateSpec:
+    """Make a spec for a value that was accumulated elsewhere.
+
+    Args:
+        name: Name of the state.
+        value: Its value.
+        dist_reduce_fx: As for `add_state`, or a row that is not in the table.
+        default: What a sum started from; zero if left out.
+
+    Raises:
+        StateError: The reduction cannot work for it.
+    """
+    try:
+        check_value(value)
+        if not isinstance(value, Tensor):
+            return declare_state(name, [], dist_reduce_fx)
+        if default is not None:
+            return declare_state(name, default, dist_reduce_fx)
+        reduction = resolve_reduction(dist_reduce_fx)
+        check_arithmetic(reduction, value)
+        zero = torch.zeros((), dtype=value.dtype, device=value.device)  # shown in the shape of the value at no cost
+        return StateSpec(name, zero.expand(value.shape), reduction)
+    except (StateError, TypeError) as error:
+        colon = "" if isinstance(error, TypeError) else ":"
+        raise StateError(f"state `{name}`{colon} {error}") from None
+
+
+def check_value(value: Any, start: int = 0) -> None:
+    """Check that `value` can be a state, looking at the elements of a list from `start` on.
+
+    Raises:
+        TypeError: It cannot. The text begins with the verb, to be put behind the name of the state.
+    """
+    if isinstance(value, Tensor):
+        check_dense(value)
+    elif isinstance(value, list):
+        if start == len(value):
+            return
+        if isinstance(value[0], Tensor):
+            for item in value[start:]:
+                if not isinstance(item, Tensor):
+                    raise TypeError(
+                        f"holds a {type(item).__name__} beside tensors; append torch.as_tensor(...), or"
+                        " keep it in a state of its own."
+                    )
+                check_dense(item)
+            return
+        for item in value[start:]:
+            try:
+                check_plain(item)
+            except TypeError as error:
+                raise TypeError(
+                    f"{error}, which cannot travel between ranks; a list state holds either tensors, or"
+                    " plain data: str, int, float,"
+                    " bool, None, bytes, and lists, tuples and dicts of these (`.item()`, `.tolist()` and"
+                    " `str()` make it plain)."
+                ) from None
+    else:
+        raise TypeError(f"is a {type(value).__name__}; it must be a tensor or a list.")
+
+
+def fresh_states(specs: Mapping[str, StateSpec], device: torch.device) -> States:
+    """Give new states as after `reset`, sharing nothing with the specs."""
+    with no_graph():
+        return {name: _fresh(spec, device) for name, spec in specs.items()}
+
+
+def _fresh(spec: StateSpec, device: torch.device) -> State:
+    if isinstance(spec.default, list):
+        return rows_like(spec.default, [])
+    return _to(spec.default, device).clone()
+
+
+def own_tensor(value: Tensor, spec: StateSpec | None = None) -> Tensor:
+    """Give a tensor that can be a state: without a graph, wide enough to add to, and editable everywhere.
+
+    A tensor that was made in inference mode can be edited only there.
+    """
+    if value.requires_grad:
+        value = value.detach()
+    if spec is not None and spec.accumulates and value.dtype in _NARROW:
+        with no_graph():
+            return value.to(_NARROW[value.dtype])
+    if value.is_inference():
+        with no_graph():
+            return value.clone()
+    return value
+
+
+def moved(states: States, device: torch.device) -> States:
+    """Bring states to another device."""
+    with no_graph():
+        return {
+            name: _to(value, device)
+            if isinstance(value, Tensor)
+            else rows_like(value, [_to(item, device) if isinstance(item, Tensor) else item for item in value])
+            for name, value in states.items()
+        }
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Bring a tensor to a device, in float32 if that is the widest float it has."""
+    narrow = device.type == "mps" and tensor.dtype is torch.float64
+    return tensor.to(device, torch.float32 if narrow else tensor.dtype)
+
+
+def spec_key(specs: Iterable[StateSpec]) -> tuple[tuple[Any, ...], ...]:
+    """Give what the declarations of two metrics must have in common for them to share a store."""
+    return tuple(
+        (
+            spec.name,
+            spec.reduction.name,
+            None if isinstance(spec.default, list) else (spec.default.dtype, tuple(spec.default.shape)),
+        )
+        for spec in specs
+    )

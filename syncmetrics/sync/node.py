@@ -1,0 +1,280 @@
+"""A node: what takes part in a sync as one. It brings a part, shows a result, and puts back what it had.
+
+Most nodes are one metric, or several that share their states. Others are metrics of other libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias, TypeVar
+
+from syncmetrics.errors import StateError
+from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.merge import grow, merge_delta, own_copy
+from syncmetrics.states.spec import States, StateSpec, fresh_states
+from syncmetrics.states.store import Before, Holder, Mode, Store
+from syncmetrics.sync.fold import Merged
+from syncmetrics.sync.manifest import Part
+from syncmetrics.sync.route import Route
+
+__all__ = ["Node", "Syncable", "Together", "absorb", "by_route"]
+
+_Thing = TypeVar("_Thing")
+
+#: Nodes, and the route that they are synced over.
+Together: TypeAlias = "Sequence[tuple[Sequence[Syncable], Route]]"
+
+
+class Syncable(Protocol):
+    """A node of any kind: a metric of ours, or one that an adapter handles."""
+
+    @property
+    def path(self) -> str:
+        """Name of the metric inside what is synced together."""
+        ...
+
+    def local_part(self) -> Part:
+        """Give what this process brings to a sync."""
+        ...
+
+    def opening_part(self, route: Route) -> Part:
+        """Give what this process brings to a sync whose result every rank shows at once."""
+        ...
+
+    def show(self, result: Merged, route: Route | None = None) -> None:
+        """Show the states of all ranks. `route` is that of the sync which `opening_part` has opened."""
+        ...
+
+    def put_back(self) -> None:
+        """Show the local states again, if others are shown."""
+        ...
+
+    def leave_epoch(self) -> None:
+        """Remember that the states were exchanged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One metric in whatever is synced together, or several that may share their states.
+
+    Attributes:
+        path: Name of the metric; of several, the first name in alphabetical order.
+        label: What to call it in an error.
+        holders: What the metrics have, by name, in alphabetical order.
+        merge: Their own `merge_states`, if they have one.
+    """
+
+    path: str
+    label: str
+    holders: tuple[tuple[str, Holder], ...]
+    merge: Callable[[States, States], States] | None = None
+
+    @property
+    def specs(self) -> Mapping[str, StateSpec]:
+        """What is declared."""
+        return self.holders[0][1].specs
+
+    @property
+    def store(self) -> Store:
+        """Where the states live; of the first metric, if they have gone apart."""
+        return self.holders[0][1].store
+
+    @property
+    def owners(self) -> list[Holder]:
+        """One of the metrics for each store that they have between them: one, unless they have gone apart."""
+        if len(self.holders) == 1:
+            return [self.holders[0][1]]
+        return list({id(holder.store): holder for _, holder in reversed(self.holders)}.values())[::-1]
+
+    @property
+    def can_merge(self) -> bool:
+        """Whether the states of a batch can be merged into the running ones."""
+        return self.merge is not None or all(
+            spec.is_list or spec.reduction.over_time is not None for spec in self.specs.values()
+        )
+
+    @property
+    def update_count(self) -> int:
+        """The number of updates in what is shown."""
+        return max(holder.store.update_count for _, holder in self.holders)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the local states are shown."""
+        return all(holder.store.mode is Mode.LOCAL for _, holder in self.holders)
+
+    @property
+    def versions(self) -> tuple[tuple[int, int], ...]:
+        """What changes whenever the local states do."""
+        return tuple((id(holder.store), holder.store.version) for _, holder in self.holders)
+
+    # -- in a sync
+
+    def local_part(self) -> Part:
+        """Give what this process brings to a sync.
+
+        Raises:
+            StateError: A tensor was edited in place after it had been appended to a list state.
+        """
+        return self._part(self._local_part_of, all([holder.fresh for _, holder in self.holders]))
+
+    def opening_part(self, route: Route) -> Part:
+        """Give what this process brings to a sync over `route` whose result all its ranks show at once."""
+        return self.local_part()
+
+    def shown_part(self) -> Part:
+        """Give what is shown: in a step, what the batch brought."""
+        return self._part(self._shown_part_of, True)
+
+    def _part(self, part_of: Callable[[str, Holder], Part], fresh: bool) -> Part:
+        name, first = self.holders[0]
+        part = part_of(self.path, first)
+        if len(self.holders) == 1:
+            return part
+        names = tuple(name for name, _ in self.holders)
+        blocks: tuple[int, ...] = ()
+        if any([holder.store is not first.store for _, holder in self.holders]):
+            stores = [id(holder.store) for _, holder in self.holders]
+            blocks = tuple(stores.index(store) for store in stores)
+        return Part(
+            self.path,
+            part.specs,
+            part.states,
+            part.update_count,
+            part.device,
+            part.merge,
+            fresh,
+            names,
+            lambda: [part_of(name, holder) for name, holder in self.holders],
+            blocks,
+        )
+
+    def _local_part_of(self, path: str, holder: Holder) -> Part:
+        store = holder.store
+        if store.appended or store.aside:
+            store.check_appended(self.label)
+        states, update_count = store.local
+        return Part(path, holder.specs, states, update_count, store.device, self.merge, holder.fresh)
+
+    def _shown_part_of(self, path: str, holder: Holder) -> Part:
+        store = holder.store
+        return Part(path, holder.specs, store.states, store.update_count, store.device, self.merge)
+
+    def show(self, result: Merged, route: Route | None = None, mode: Mode = Mode.SYNCED) -> None:
+        """Show the states of all ranks."""
+        for node, merged in self.take_apart(result):
+            node.store.show(merged.states, merged.update_count, mode)
+
+    def take_apart(self, result: Merged) -> list[tuple[Node, Merged]]:
+        """Give a node for each block of a result; metrics of different blocks share their states no more."""
+        if not result.blocks:
+            return [(self, result)]
+        found: list[tuple[Node, Merged]] = []
+        seen: set[int] = set()
+        by_name = dict(self.holders)
+        for names, merged in result.blocks:
+            holders = tuple((name, by_name[name]) for name in names)
+            store = holders[0][1].store
+            if id(store) in seen:
+                own = store.fork(len(holders))
+                for _, holder in holders:
+                    holder.store = own
+            seen.add(id(holders[0][1].store))
+            found.append((replace(self, path=names[0], holders=holders), merged))
+        return found
+
+    def show_copy(self) -> None:
+        """Show copies of the local states."""
+        for holder in self.owners:
+            store = holder.store
+            if store.appended or store.aside:
+                store.check_appended(self.label)
+            states, update_count = store.local
+            store.show(own_copy(states), update_count, Mode.COPY)
+
+    def show_fresh(self) -> None:
+        """Show states as after a reset, for one batch."""
+        for holder in self.owners:
+            holder.store.show(fresh_states(holder.specs, holder.store.device), 0, Mode.STEP)
+
+    def put_back(self) -> None:
+        """Show again what was put aside last."""
+        for holder in self.owners:
+            holder.store.put_back()
+
+    def leave_epoch(self) -> None:
+        """Remember that the states were exchanged."""
+        for _, holder in self.holders:
+            holder.fresh = False
+
+    def merged_with(self, delta: Merged) -> States:
+        """Give what a merge makes of the local states, which stay as they are."""
+        states = _merge(self, self.holders[0][1], delta)
+        if self.merge is not None:
+            return states
+        running = self.store.states
+        lists = {name: [*rows, *delta.states[name]] for name, rows in running.items() if isinstance(rows, list)}
+        return {name: states.get(name, lists.get(name, running[name])) for name in running}
+
+    # -- in an update
+
+    def before(self) -> Callable[[], list[str]]:
+        """Remember what this process has, and give what puts it back.
+
+        What is given gives the names of the states that it could not put back: large tensors that were edited in place.
+        """
+        known = [Before(holder) for holder in self.owners]
+        return lambda: [name for one in known for name in one.put_back()]
+
+
+def by_route(pairs: Iterable[tuple[Route, _Thing]]) -> list[tuple[list[_Thing], Route]]:
+    """Put together what goes over one transport with one timeout, in the order given."""
+    routes: list[tuple[list[_Thing], Route]] = []
+    for route, thing in pairs:
+        for things, other in routes:
+            if other.transport is route.transport and other.timeout == route.timeout:
+                things.append(thing)
+                break
+        else:
+            routes.append(([thing], route))
+    return routes
+
+
+def absorb(nodes: Sequence[Node], deltas: Sequence[Sequence[Merged]]) -> None:
+    """Merge what came later into local states, at a cost that does not grow with them: of all nodes, or of none.
+
+    Args:
+        nodes: Whose states.
+        deltas: For each of them what came, for each of its owners.
+
+    Raises:
+        StateError: Something does not fit; nothing is changed.
+    """
+    with no_graph():
+        found = [
+            (node, holder, delta)
+            for node, of_node in zip(nodes, deltas, strict=True)
+            for holder, delta in zip(node.owners, of_node, strict=True)
+            if delta.update_count > 0
+        ]
+        merged = [_merge(node, holder, delta) for node, holder, delta in found]
+        for (node, holder, delta), states in zip(found, merged, strict=True):
+            store = holder.store
+            if node.merge is None:
+                states = grow(node.specs, store.states, delta.states, states)
+            store.grow(states, store.update_count + delta.update_count)
+            if holder.lists:
+                store.note_appended(holder.lists, node.label)
+
+
+def _merge(node: Node, holder: Holder, delta: Merged) -> States:
+    store = holder.store
+    counts = (store.update_count, delta.update_count)
+    try:
+        if node.merge is None:
+            return merge_delta(node.specs, store.states, delta.states, counts)
+        return node.merge(store.states, delta.states) if store.update_count > 0 else delta.states
+    except StateError as error:
+        raise StateError(f"`{node.label}`: {error}") from None
