@@ -96,22 +96,19 @@ def evaluate(metric: StatefulModule, asked: Key = ((), {})) -> Any:
     return value
 
 
-def keep(
-    metric: StatefulModule, value: Any, asked: Key = ((), {}), *, key: Key | None = None, stays: bool = False
-) -> Any:
+def keep(metric: StatefulModule, value: Any, asked: Key, *, stays: bool = False) -> Any:
     """Keep a value as long as it is good, and give what is handed out: a copy of it.
 
     Args:
         metric: Whose value.
         value: What its `compute` gave.
         asked: The arguments that it was called with.
-        key: Of which local states it was computed; left out: of what is shown now.
         stays: Whether the states that it was computed of go on to be shown.
     """
     local, shown = _keys(metric)  # now, for `compute` may have changed what it saw
     large: list[int] = []
     given = hand_out(value, metric, large, stays=stays)
-    kept = Kept(asked, key or local, shown, given if large else value, tuple(large))
+    kept = Kept(asked, local, shown, given if large else value, tuple(large))
     values = [known for known in metric._books.values if not _same(known.asked, asked)]
     metric._books.values = [*values[1 - _KEPT :], kept]
     remember(given, metric, "compute", is_global=kept.local[0])
@@ -298,14 +295,13 @@ def _from_one(members: Members, rank: int, asked: Key) -> dict[str, Any]:
     values: dict[str, Any] = {}
     syncing = [name for name, metric in metrics.items() if metric.sync_on_compute]
     for names, route in members.by_route(syncing):
-        keys = {name: _keys(metrics[name])[0] for name in names}
         found = compute_on_one(
             members.nodes(names),
             replace(route, dst=rank),
             _label(members, asked),
             functools.partial(_all_values, metrics, names, asked),
         )
-        values |= {name: keep(metrics[name], found[name], asked, key=keys[name]) for name in names}
+        values |= {name: keep(metrics[name], found[name], asked) for name in names}
     alone = [name for name in metrics if name not in syncing]
     with copied(members.nodes(alone) if alone else []), no_graph():
         values |= {name: keep(metrics[name], evaluate(metrics[name], asked), asked) for name in alone}

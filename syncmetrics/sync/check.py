@@ -40,11 +40,16 @@ def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest], agre
         agreed: Threads that were found to belong together.
     """
     keys = {
-        (h.sequence, h.fingerprint, m.label, m.fresh, m.caller)
+        (h.sequence, h.fingerprint, m.label, m.fresh, m.message, m.caller)
         for h, m in zip(headers, manifests, strict=True)
         if h.status is not Status.JOINED
     }
-    return len(keys) <= 1 or (len({key[:4] for key in keys}) == 1 and callers_of(manifests) in agreed)
+    if len(keys) <= 1:
+        return True
+    if len({key[:3] for key in keys}) > 1 or (len({key[5] for key in keys}) > 1 and callers_of(manifests) not in agreed):
+        return False
+    # Ranks whose metrics share in other ways bring other parts, and sync once more: then it is time to ask.
+    return len({key[4] for key in keys}) > 1 or len({key[3] for key in keys}) == 1
 
 
 def callers_of(manifests: Sequence[Manifest]) -> Callers:

@@ -17,7 +17,7 @@ from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import resolve_reduction
 from syncmetrics.states.spec import StateSpec
-from syncmetrics.sync.apart import blocks_of, decode_blocks, encode_blocks
+from syncmetrics.sync.apart import common_blocks, decode_blocks, encode_blocks, put_together, taken_apart
 from syncmetrics.sync.check import (
     callers_of,
     check_failures,
@@ -82,11 +82,11 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
 
 def _alone(part: Part) -> Merged:
     """Give what a world of one has."""
-    if not part.blocks or part.each is None:
+    if not part.blocks:
         return Merged(own_copy(part.states), part.update_count)
-    each = part.each()
-    blocks = blocks_of([part.blocks])
-    return Merged({}, 0, tuple((tuple(part.names[i] for i in block), _alone(each[block[0]])) for block in blocks))
+    apart = taken_apart([part])
+    (merged,) = put_together([part], [(one, _alone(one)) for one in apart])
+    return merged
 
 
 def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | None:
@@ -106,12 +106,14 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     route, sequence = _enter(route, label)
     transport = route.transport
     memory = memory_of(transport)
-    known = memory.find(parts, label)
+    brought = taken_apart(parts)
+    known = memory.find(brought, label, parts)
     schema, buffers = known.schema, memory.take_buffers()
     if record is not None:
         record.sequence = sequence
         route = replace(route, transport=CountingTransport(transport, record))
-    packet, sources, error = _describe(parts, known, sequence, label, buffers, caller_of(transport))
+    about = encode_blocks(parts), caller_of(transport)
+    packet, sources, error = _describe(brought, known, sequence, label, buffers, about)
     arrived = exchange(route, packet, buffers, memory.said)
     if record is not None:
         record.arrived(arrived.headers, route.transport.rank)
@@ -120,22 +122,22 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     except PeerError as failure:
         raise failure from error
     if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
-        text = encode_schema(label, schema, parts, notes(transport), caller_of(transport))
+        text = encode_schema(label, schema, brought, notes(transport), about[1])
         _resolve_difference(route, arrived, text, memory)
     note(transport, route.what)
-    manifests = _full_manifests(arrived.manifests, len(schema.entries), len(parts))
-    if any(m.message for m in manifests):
+    if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
         memory.buffers = buffers
-        return _sync_apart(parts, manifests, over, label, record)
+        return put_together(parts, _sync_apart(parts, arrived.manifests, over, label, record))
+    manifests = _full_manifests(arrived.manifests, len(schema.entries), len(brought))
     verdict = _judge(label, known, manifests, arrived, buffers)
     values = verdict.values
     if values is None:
         values = transfer(route, verdict.plan, manifests, sources, arrived.packets, schema)
     merged = None
     if route.receives:
-        merged = fold(parts, schema, verdict.plan, manifests, values, arrived.packets, verdict.sums)
+        merged = fold(brought, schema, verdict.plan, manifests, values, arrived.packets, verdict.sums)
     memory.buffers = buffers
-    return merged
+    return merged if brought is parts else put_together(parts, merged and list(zip(brought, merged, strict=True)))
 
 
 def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Memory) -> None:
@@ -153,36 +155,17 @@ def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Mem
 
 def _sync_apart(
     parts: Sequence[Part], manifests: Sequence[Manifest], route: Route, label: str, record: SyncRecord | None
-) -> list[Merged] | None:
+) -> list[tuple[Part, Merged]] | None:
     """Sync once more, each metric apart from those that it does not share its states with on some rank.
 
     Collective: every rank comes here, for all of them have read the same manifests.
     """
     told = [decode_blocks(m.message, parts, rank) for rank, m in enumerate(manifests)]
-    refined: list[Part] = []
-    places: list[list[tuple[tuple[str, ...], int]]] = []
-    for index, part in enumerate(parts):
-        blocks = blocks_of([blocks[index] for blocks in told])
-        if len(blocks) == 1 or part.each is None:
-            places.append([((), len(refined))])
-            refined.append(part)
-            continue
-        each, found = part.each(), []
-        for block in blocks:
-            names = tuple(part.names[i] for i in block)
-            fresh = all(each[i].fresh for i in block)
-            found.append((names, len(refined)))
-            refined.append(replace(each[block[0]], path=names[0], names=names, fresh=fresh))
-        places.append(found)
-    order = sorted(range(len(refined)), key=lambda i: refined[i].path)
-    merged = _sync_observed([refined[i] for i in order], route, label, record)
-    if merged is None:
-        return None
-    result_of = dict(zip(order, merged, strict=True))
-    return [
-        result_of[found[0][1]] if not found[0][0] else Merged({}, 0, tuple((n, result_of[i]) for n, i in found))
-        for found in places
-    ]
+    common = [common_blocks([blocks[index] for blocks in told]) for index in range(len(parts))]
+    refined = taken_apart(parts, common)
+    # From here on these are metrics like any others, which share with nobody.
+    merged = _sync_observed([replace(part, names=(), each=None) for part in refined], route, label, record)
+    return None if merged is None else list(zip(refined, merged, strict=True))
 
 
 def _judge(label: str, known: Known, manifests: tuple[Manifest, ...], arrived: Arrived, buffers: Buffers) -> Verdict:
@@ -259,8 +242,8 @@ def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
     memory = memory_of(route.transport)
     if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
         _resolve_difference(route, arrived, b"", memory)
-    if any(m.message for m in active):
-        return True  # they sync once more, each metric by itself
+    if len({m.message for m in active}) > 1:
+        return True  # they sync once more
     schema = schemas.get(active[0].fingerprint) or _unknown_schema(len(active[0].records))
     manifests = _full_manifests(arrived.manifests, len(schema.entries), len(active[0].update_counts))
     check_manifests(active[0].label, schema, manifests)
@@ -289,21 +272,20 @@ def _enter(route: Route, label: str) -> tuple[Route, int]:
 
 
 def _describe(
-    parts: Sequence[Part], known: Known, sequence: int, label: str, buffers: Buffers, caller: str
+    parts: Sequence[Part], known: Known, sequence: int, label: str, buffers: Buffers, about: tuple[str, str]
 ) -> tuple[Packet, list[list[Tensor]], Exception | None]:
     """Say what this rank holds, or why it cannot say: the others must hear of it in either case."""
     schema = known.schema
     try:
         records, sources = _look_at(parts, schema, known.records)
         counts, fresh = tuple(part.update_count for part in parts), tuple(part.fresh for part in parts)
-        apart = encode_blocks(parts) if any([part.blocks for part in parts]) else ""
-        manifest = Manifest(Status.OK, sequence, schema.fingerprint, label, counts, records, fresh, apart, caller)
-        if records is not known.records or known.about != (apart, caller):
+        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, fresh, *about)
+        if records is not known.records or known.about != about:
             known.records, known.said, known.layout = records, encode_said(manifest), None
-            known.about = apart, caller
+            known.about = about
         return pack(manifest, sources, buffers, known), sources, None
     except Exception as error:  # it is raised on every rank, from this one
-        manifest = Manifest(Status.ERROR, sequence, schema.fingerprint, label, message=_message_of(error))
+        manifest = Manifest(Status.ERROR, sequence, known.fingerprint, label, message=_message_of(error))
         return pack(manifest, [], buffers), [], error
 
 

@@ -109,8 +109,10 @@ class Known:
 
     Attributes:
         schema: What takes part.
+        fingerprint: Of what may share, however it shares on this rank.
         specs: The declarations that it was made of.
         merges: The functions that merge whole states.
+        names: Which metrics may share.
         records: What this rank said of its states the last time.
         said: That, encoded.
         about: What else it said: which metrics are apart, and from which thread it syncs.
@@ -119,8 +121,10 @@ class Known:
     """
 
     schema: Schema
+    fingerprint: int
     specs: tuple[tuple[Mapping[str, StateSpec], int], ...]
     merges: tuple[Any, ...]
+    names: list[tuple[str, ...]]
     records: tuple[Record, ...] = ()
     said: bytes = b""
     about: tuple[str, str] | None = None
@@ -196,13 +200,22 @@ class Memory:
     callers: set[Callers] = field(default_factory=set)
     busy: OneThread = field(default_factory=OneThread)
 
-    def find(self, parts: Sequence[Part], label: str) -> Known:
-        """Give what is known of a sync of these parts."""
+    def find(self, parts: Sequence[Part], label: str, whole: Sequence[Part]) -> Known:
+        """Give what is known of a sync.
+
+        Args:
+            parts: What this rank brings.
+            label: What is synced.
+            whole: The parts that these are blocks of.
+        """
         key = label, tuple(part.path for part in parts)
         known = self.known.pop(key, None)
-        if known is None or not known.fits(parts):
+        names = [part.names for part in whole]
+        if known is None or known.names != names or not known.fits(parts):
             specs = tuple((part.specs, len(part.specs)) for part in parts)
-            known = Known(schema_of(parts), specs, tuple(part.merge for part in parts))
+            schema = schema_of(parts)
+            fingerprint = schema.fingerprint if parts is whole else schema_of(whole).fingerprint
+            known = Known(schema, fingerprint, specs, tuple(part.merge for part in parts), names)
         self.known[key] = known
         while len(self.known) > _KEPT:
             del self.known[next(iter(self.known))]

@@ -17,11 +17,11 @@ from syncmetrics import (
     PeerLostError,
     SchemaMismatchError,
     SyncTimeoutError,
-    background,
     join,
     register_adapter,
 )
 from syncmetrics.foreign.adapter import Adapter
+from syncmetrics.schedule import background
 from syncmetrics.transport import resolve_transport
 from tests.samples import Accuracy, Counts, Most, Names, Outer, PerClass, Rows, Total, Welford, bits, local_bits
 

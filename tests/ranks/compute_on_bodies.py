@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from syncmetrics import ClasswiseWrapper, MetricCollection, PeerError, PeerLostError, StateError, delegate, share_errors
+from syncmetrics import ClasswiseWrapper, MetricCollection, PeerError, PeerLostError, StateError, share_errors
+from syncmetrics.schedule import one_rank
 from syncmetrics.transport import resolve_transport
 from tests.ranks.async_bodies import everything, feed, raised
 from tests.samples import Names, PerClass, Rows, Total, bits, local_bits
@@ -120,7 +121,7 @@ def memory(rank: int, world_size: int, rows: int) -> list[int]:
 def long_compute(rank: int, world_size: int) -> None:
     """Compute for longer than the timeout: until the others have heard of it six times, every quarter of a timeout."""
     beats, enough = [], threading.Event()
-    usual = delegate._Delivery._round
+    usual = one_rank._Delivery._round
 
     def counting(self: Any, mine: bytes) -> bytes:
         arrived = usual(self, mine)
@@ -130,7 +131,7 @@ def long_compute(rank: int, world_size: int) -> None:
         return arrived
 
     if rank == 1:
-        delegate._Delivery._round = counting  # type: ignore[method-assign]
+        one_rank._Delivery._round = counting  # type: ignore[method-assign]
 
     def slow() -> float:
         assert enough.wait(60)
@@ -139,7 +140,7 @@ def long_compute(rank: int, world_size: int) -> None:
     metric = Gives(slow, compute_on=1, sync_timeout=1.0)
     metric.update(torch.ones(1))
     assert metric.compute() == 0.25
-    delegate._Delivery._round = usual  # type: ignore[method-assign]
+    one_rank._Delivery._round = usual  # type: ignore[method-assign]
     assert metric.computed == (rank == 1)
     metric = Total(sync_timeout=1.0)
     metric.update(torch.ones(1))

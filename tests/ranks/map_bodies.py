@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 import torchmetrics.detection.mean_ap as mean_ap
-from syncmetrics.integrations import torchmetrics as room
 from torch import Tensor
 
 from syncmetrics import synced
+from syncmetrics.foreign import torchmetrics as room
 
 SIDE = 48
 

@@ -92,7 +92,7 @@ def failing(rank: int, world_size: int, who: list[int], how: str) -> tuple[str, 
         assert local_bits(collection) == before
         assert metric.rows is kept
         in_step(rank, world_size)
-        metric._forget()
+        metric._books.forget()
     assert len(set(found)) == 1, found
     metric.error = None
     if how != "reduction":
@@ -128,11 +128,11 @@ def hidden_object(metric: Outer) -> None:
 
 
 def a_float(metric: Outer) -> None:
-    metric.inner._store.states["total"] = 1.5  # type: ignore[assignment]
+    metric.inner._holder.store.states["total"] = 1.5  # type: ignore[assignment]
 
 
 def gone(metric: Outer) -> None:
-    del metric.inner._store.states["total"]
+    del metric.inner._holder.store.states["total"]
 
 
 def ragged(metric: Outer) -> None:

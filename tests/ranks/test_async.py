@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from syncmetrics import MetricCollection, StateError, background
+from syncmetrics import MetricCollection, StateError
+from syncmetrics.schedule import background
 from syncmetrics.testing import run_ranks
 from syncmetrics.testing.ranks import run_ranks_outcomes
 from syncmetrics.transport import LocalTransport

@@ -119,7 +119,7 @@ class Drawn(Metric):
             elif d.fx == "cat":
                 setattr(self, d.name, join([old, new]))
             elif d.fx == "mean":
-                seen = self.update_count
+                seen = self.update_count - 1
                 setattr(self, d.name, (old.double() * seen + new.double()).div(seen + 1).to(old.dtype))
             else:
                 setattr(self, d.name, (torch.minimum if d.fx == "min" else torch.maximum)(old, new))

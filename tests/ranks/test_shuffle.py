@@ -258,7 +258,7 @@ def test_thresholds_that_differ() -> None:
 def usable(metric: Any) -> float:
     """See that the group and the states are in order, once all agree."""
     metric.shuffle_above = 0
-    metric._forget()
+    metric._books.forget()
     return float(metric.compute())
 
 

@@ -111,7 +111,7 @@ class _Runner:
             self.wrong.append(f"{where}: {error!r} does not name {expected.failed}")
         if error is not None and before != {name: _bytes(metric) for name, metric in self.metrics.items()}:
             self.wrong.append(f"{where}: after {error!r} the local states are not what they were")
-        held = {name: _seen(metric._store.local[0]) for name, metric in self.metrics.items()}
+        held = {name: _seen(metric._holder.store.local[0]) for name, metric in self.metrics.items()}
         if held != {name: _of(data) for name, data in step.data.items()}:
             self.wrong.append(f"{where}: it holds {held} instead of {step.data}")
 
@@ -157,7 +157,7 @@ class _Runner:
 
 
 def _bytes(metric: Metric) -> Any:
-    states, count = metric._store.local
+    states, count = metric._holder.store.local
     return count, states["total"].numpy().tobytes(), [row.numpy().tobytes() for row in states["rows"]], states["names"]
 
 

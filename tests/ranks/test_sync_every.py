@@ -46,4 +46,4 @@ def test_it_must_be_a_number_of_steps(wrong: Any) -> None:
 def test_a_copy_goes_on_counting() -> None:
     metric = Total(sync_every=2)
     metric(torch.ones(1))
-    assert metric.clone()._steps == 1
+    assert metric.clone()._books.steps == 1

@@ -13,10 +13,10 @@ from syncmetrics.testing.ranks import run_ranks_outcomes
 
 tm = pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
 
-from syncmetrics.integrations import torchmetrics as room  # noqa: E402
 from torchmetrics.metric import CompositionalMetric  # noqa: E402
 from torchmetrics.wrappers.abstract import WrapperMetric  # noqa: E402
 
+from syncmetrics.foreign import torchmetrics as room  # noqa: E402
 from tests.ranks import torchmetrics_bodies as bodies  # noqa: E402
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torcheval.metrics as tm
-from syncmetrics.integrations import torcheval as room
 from torch import Tensor
 from torcheval.metrics import toolkit
 from torcheval.metrics.image import fid
 from torcheval.metrics.metric import Metric
 
 from syncmetrics import sync_and_compute, synced
+from syncmetrics.foreign import torcheval as room
 from syncmetrics.transport.process_group import transport
 
 #: Batch sizes of each of up to three ranks.

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torchmetrics as tm
-from syncmetrics.integrations import torchmetrics as room
 from torch import Tensor
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from syncmetrics import MetricCollection, sync_and_compute
+from syncmetrics.foreign import torchmetrics as room
 from syncmetrics.foreign.torchmetrics import routing
 from syncmetrics.foreign.torchmetrics.together import fused as fused_now
 from syncmetrics.testing import run_ranks
