@@ -267,7 +267,7 @@ def gather_sizes(size: int) -> list[int]:
     """Give the shard size of every rank, in rank order. Collective."""
     sizes = CatMetric()
     sizes.update(torch.tensor([size]))
-    return [int(value) for value in sizes.compute()]
+    return [int(value) for value in sizes.compute().reshape(-1)]
 
 
 # ---- comparison -----------------------------------------------------------------------------------------------------

@@ -266,7 +266,7 @@ class MetricCollection(nn.Module, Host):
         Raises:
             StateError: A metric is synced, or has `compute_on`.
         """
-        return compute_async(self._members(), self._members, self.named)
+        return compute_async(self._members(), self._members, self._naming())
 
     def sync_async(self) -> PendingStates:
         """Ask for the states of all ranks as of now, and go on. As `compute_async`, and as collective."""
@@ -352,7 +352,8 @@ class MetricCollection(nn.Module, Host):
         stamp = [modules[name]._settings() for name in names]  # type: ignore[union-attr,operator]  # they are metrics
         if self._known is not None and self._known[0] == stamp:
             members = self._known[1]
-            if members.sync_every == self.sync_every and members.compute_on == self.compute_on:
+            set_now = (self.sync_every, self.compute_on, self._label)
+            if (members.sync_every, members.compute_on, members.label) == set_now:
                 return members
         metrics = dict(zip(names, self.values(), strict=True))
         apart = [[name] for name in names] if self._compute_groups is False else None
@@ -388,20 +389,28 @@ class MetricCollection(nn.Module, Host):
 
     def named(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Name every value, those inside a metric's dict too."""
-        prefix, postfix = self.prefix or "", self.postfix or ""
-        flat: dict[str, Any] = {}
-        clash = []
-        for _, name, value in flatten(self._namings, values, apart=self._named_apart):
-            full = f"{prefix}{name}{postfix}"
-            if full in flat:
-                clash.append(full)
-            flat[full] = value
-        if not clash:
-            return flat
-        if self._named_apart:
-            raise ValueError(f"two metrics of `{self._label}` give a value named {clash}; give them other names.")
-        self._name_apart(clash)
-        return self.named(values)
+        return self._naming()(values)
+
+    def _naming(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """Give what names values by the names of now, whatever becomes of the collection until they are there."""
+        namings, prefix, postfix, settled = dict(self._namings), self.prefix or "", self.postfix or "", self._named_apart
+
+        def flat(values: Mapping[str, Any], apart: bool = settled) -> dict[str, Any]:
+            found: dict[str, Any] = {}
+            clash = []
+            for _, name, value in flatten(namings, values, apart=apart):
+                full = f"{prefix}{name}{postfix}"
+                if full in found:
+                    clash.append(full)
+                found[full] = value
+            if not clash:
+                return found
+            if apart:
+                raise ValueError(f"two metrics of `{self._label}` give a value named {clash}; give them other names.")
+            self._name_apart(clash)
+            return flat(values, True)
+
+        return flat
 
     def _settle_names(self) -> None:
         """See to it that no two values have one name.
@@ -419,6 +428,8 @@ class MetricCollection(nn.Module, Host):
 
     def _name_apart(self, clash: Sequence[str]) -> None:
         """Put the name of its metric in front of every key from now on, and tell."""
+        if self._named_apart:
+            return
         self._named_apart = True
         warnings.warn(
             f"more than one metric of `{self._label}` gives a value named {', '.join(map(repr, clash))}: the name of the"

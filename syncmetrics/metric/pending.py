@@ -235,24 +235,25 @@ def _rounds(taken: Taken, members: Members, results: Mapping[str, Merged]) -> li
 def _showing(members: Members, names: Sequence[str], results: Mapping[str, Merged], taken: Taken) -> Iterator[None]:
     """Show results in place of the local states.
 
-    The last values of each metric are put aside too: they belong to the local states as they are now.
+    The last values of each metric are put aside too: they belong to the local states as they are now, and stay good.
     """
     nodes = members.nodes(names)
     members.refuse_shown(nodes)
     books = {id(metric._books): metric._books for metric in members.inside()}
-    values = [(one, one.values) for one in books.values()]
+    values = [(one, one.values, one.settings) for one in books.values()]
     shown: list[Node] = []
     try:
-        for one, _ in values:
+        for one, _, _ in values:
             one.values = []
         for node in nodes:
             for holder in node.owners:
-                name = next(name for name, other in node.holders if other.store is holder.store)
+                alike = [name for name, other in node.holders if other.store is holder.store]
+                name = next((name for name in alike if name in names), alike[0])
                 mode = Mode.COPY if name in taken.kept else Mode.SYNCED
                 shown.append(replace(node, path=name, holders=((name, holder),)))
                 shown[-1].show(results[name], mode=mode)
         yield
     finally:
         put_back(shown)
-        for one, known in values:
-            one.values = known
+        for one, known, settings in values:
+            one.values, one.settings = known, settings  # what `compute` sets in itself is no setting

@@ -52,7 +52,7 @@ class Everything(Metric):
     def update(self, seed: int) -> None:
         self.total += seed
         self.counts[seed % 3] += 1
-        self.average = (self.average * self.update_count + seed) / (self.update_count + 1)
+        self.average = (self.average * (self.update_count - 1) + seed) / self.update_count
         self.low = torch.minimum(self.low, torch.tensor(float(seed)))
         self.grown = torch.cat([self.grown, torch.full((1, 2), seed)])
         self.labels.append(torch.arange(seed))
@@ -150,7 +150,8 @@ def dtypes_sum(watch: Watch, rank: int, world_size: int) -> None:
     for a, b in itertools.combinations(SUM_DTYPES, 2):
         metric = Kind(torch.zeros((), dtype=b if rank % 2 else a), "sum")
         metric.update(torch.tensor(rank + 1).to(b if rank % 2 else a))
-        right = torch.tensor(sum(range(world_size + 1)), dtype=torch.promote_types(a, b))
+        kept = (torch.float32 if dtype.itemsize == 2 and dtype.is_floating_point else dtype for dtype in (a, b))
+        right = torch.tensor(sum(range(world_size + 1)), dtype=torch.promote_types(*kept))
         watch.right(f"{a} and {b}", metric.compute, right, metric)
 
 

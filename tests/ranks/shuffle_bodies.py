@@ -100,12 +100,13 @@ def values(rank: int, world_size: int, name: str, kind: str, spread: str, count:
     """Compute one metric, and see that the local states are what they were."""
     batches = shard(samples(name, kind, count), spread, rank, world_size)
     metric = filled(METRICS[name](shuffle_above=above), batches)
-    before = {state: [(t.data_ptr(), t.clone()) for t in rows] for state, rows in metric.metric_state.items()}
+    names = list(metric.metric_state)
+    before = {name: [(t.data_ptr(), t.clone()) for t in getattr(metric, name)] for name in names}
     value = metric.compute()
-    after = metric.metric_state
-    for state, rows in before.items():
-        assert [t.data_ptr() for t in after[state]] == [pointer for pointer, _ in rows]
-        assert all(torch.equal(t, copy) for t, (_, copy) in zip(after[state], rows, strict=True))
+    for name, rows in before.items():
+        after = getattr(metric, name)
+        assert [t.data_ptr() for t in after] == [pointer for pointer, _ in rows]
+        assert all(torch.equal(t, copy) for t, (_, copy) in zip(after, rows, strict=True))
     return value.double().reshape(-1).tolist()
 
 

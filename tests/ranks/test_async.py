@@ -152,14 +152,25 @@ def test_a_thread_waits_a_moment_for_the_next_job() -> None:
     assert not last.is_alive()
 
 
+class Counting(Total):
+    """Counts how often it computes."""
+
+    computed = 0
+
+    def compute(self) -> torch.Tensor:
+        self.computed += 1
+        return super().compute()
+
+
 def test_a_cached_value_is_left_alone() -> None:
-    total = Total()
+    total = Counting()
     total.update(torch.ones(1))
     handle = total.compute_async()
     total.update(torch.ones(1))
-    value = total.compute()
+    assert total.compute() == 2
     assert handle.wait() == 1
-    assert total.compute() is value
+    assert total.compute() == 2
+    assert total.computed == 2  # once here and once by the handle
     total.update(torch.ones(1))
     handle = total.compute_async()
     total.update(torch.ones(1))

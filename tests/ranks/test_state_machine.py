@@ -34,7 +34,7 @@ class _Collecting(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.raising = False
+        self.switch = {"raising": False}  # not a setting: setting an attribute ends the cache
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("rows", [], dist_reduce_fx="cat")
         self.add_state("names", [])
@@ -45,7 +45,7 @@ class _Collecting(Metric):
         self.names.append(str(x))
 
     def compute(self) -> Any:
-        if self.raising:
+        if self.switch["raising"]:
             raise BoomError("no value")
         return _seen(self.metric_state)
 
@@ -125,11 +125,11 @@ class _Runner:
             case "compute" | "reset" | "sync" | "unsync":
                 return getattr(metric, op.verb)()
             case "raising compute":
-                metric.raising = True
+                metric.switch["raising"] = True
                 try:
                     return metric.compute()
                 finally:
-                    metric.raising = False
+                    metric.switch["raising"] = False
             case "session":
                 with metric.sync_context():
                     return metric.compute()
