@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ pytest.importorskip("torcheval", reason="the peers are not installed")
 from bench.cases import Case, Scale, Target
 from bench.cli import main
 from bench.duel import Found
+from bench.ours import stay_in_this_tree
 from bench.picture import draw
 from bench.readme import BEGIN, END, between_markers, markdown, write_readme
 from bench.report import cell, cells, reached
@@ -20,6 +24,7 @@ from bench.rows.cats import shares
 from bench.units import amount, factor, tick
 from bench.verdict import judged, outcome, slowest, spread
 
+ROOT = Path(__file__).parents[2]
 FACTS: dict[str, Any] = {
     "torch": "2.0",
     "cores": 2,
@@ -240,3 +245,51 @@ def test_wrong_arguments_are_refused(arguments: list[str], capsys: pytest.Captur
 def test_no_case_at_all_is_refused() -> None:
     with pytest.raises(SystemExit, match="no row has a case"):
         main(["--rows", "compute", "--worlds", "17"])
+
+
+def test_names_are_found_wherever_a_version_has_them(tmp_path: Path) -> None:
+    files = {
+        "__init__.py": "Metric = 'flat'",
+        "metrics/__init__.py": "MulticlassAccuracy = 'among the metrics'; Metric = 'not this one'",
+        "classification.py": "BinaryAUROC = 'by task'",
+        "foreign/__init__.py": "",
+        "foreign/ignite.py": "attach = 'foreign'",
+        "integrations/__init__.py": "",
+        "integrations/torcheval.py": "import no_such_framework",
+    }
+    for name, text in files.items():
+        file = tmp_path / "syncmetrics" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    code = """
+from bench.ours import origin, ours
+print(origin())
+for name in "Metric MulticlassAccuracy BinaryAUROC ignite.attach torcheval.attach Nowhere nowhere.attach".split():
+    try:
+        print(ours(name))
+    except (AttributeError, ImportError) as error:
+        print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    first, *lines = done.stdout.splitlines()
+    assert Path(first) == (tmp_path / "syncmetrics" / "__init__.py").resolve()
+    assert lines[:5] == [
+        "flat",
+        "among the metrics",
+        "by task",
+        "foreign",
+        "No module named 'no_such_framework'",
+    ]
+    assert [line.split(", neither")[0] for line in lines[5:]] == [
+        "`syncmetrics` has no `Nowhere`",
+        "`syncmetrics` has no `nowhere.attach`",
+    ]
+
+
+def test_editable_installs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = type("Finder", (), {"__module__": "__editable___syncmetrics_0_1_0_finder"})
+    before = [entry for entry in sys.meta_path if not getattr(entry, "__module__", "").startswith("__editable__")]
+    monkeypatch.setattr(sys, "meta_path", [finder, *before, finder()])
+    stay_in_this_tree()
+    assert sys.meta_path == before
