@@ -128,6 +128,10 @@ def no_skip() -> str | None:
     return None
 
 
+def _as_it_is(case: Case) -> Case:
+    return case
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One question.
@@ -138,6 +142,7 @@ class Row:
         cases: Gives the cases for a scale.
         build: Makes the contenders of a case; called as `build(case, rank)` on every rank.
         skip: Gives the reason why it cannot be measured here, or None.
+        settle: Puts into a case what must be found out on this machine first, and be the same for all who measure it.
     """
 
     id: str
@@ -145,3 +150,4 @@ class Row:
     cases: Callable[[Scale], list[Case]]
     build: Callable[[Case, int], Built]
     skip: Callable[[], str | None] = no_skip
+    settle: Callable[[Case], Case] = _as_it_is

@@ -98,7 +98,8 @@ def _measure(options: argparse.Namespace) -> int:
         for case in sorted(cases, key=lambda case: case.world):  # processes are made once a world size
             row = row_of(case.row)
             skipped = row.skip()
-            result = outcome(case, row.title, None if skipped else held.measure(row, case), skipped)
+            measured = None if skipped else held.measure(row, row.settle(case))
+            result = outcome(case, row.title, measured, skipped)
             found[case.name] = result
             console.print(progress_line(result), markup=False, highlight=False, soft_wrap=True)
             results = [found[case.name] for case in cases if case.name in found]
