@@ -76,6 +76,7 @@ class Case:
         unit: "s" for times, "bytes" for peak memory, which is measured in fresh processes.
         headline: Whether it goes into the README's table.
         limit: Seconds after which the case is given up.
+        fewest: At least so many rounds, if the run is of so many at all, however long they take.
     """
 
     row: str
@@ -87,6 +88,7 @@ class Case:
     unit: Literal["s", "bytes"] = "s"
     headline: bool = False
     limit: float = 240.0
+    fewest: int = 0
 
     @property
     def name(self) -> str:

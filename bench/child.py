@@ -72,4 +72,4 @@ def _do(job: Job, rank: int, mark: Any) -> dict[str, Any]:
     assert list(built) == list(job.case.contenders), f"{job.case.name}: the builder makes {list(built)}"
     if job.only is not None:
         return {job.only: weigh(built[job.only], mark)}
-    return dict(duel(built, job.excluded, job.rounds, job.budget, mark))
+    return dict(duel(built, job.excluded, job.rounds, job.budget, mark, job.case.fewest))

@@ -129,7 +129,9 @@ def _introduce(contender: Contender, found: Found) -> bool:
     return _settle(found)
 
 
-def duel(built: Built, excluded: Sequence[str], rounds: int, budget: float, mark: Mark) -> dict[str, Found]:
+def duel(
+    built: Built, excluded: Sequence[str], rounds: int, budget: float, mark: Mark, fewest: int = 0
+) -> dict[str, Found]:
     """Measure all contenders in turns.
 
     Collective: every rank must call this with the same contenders.
@@ -140,7 +142,13 @@ def duel(built: Built, excluded: Sequence[str], rounds: int, budget: float, mark
         rounds: At most so many rounds.
         budget: Seconds after which no further round begins.
         mark: Where to say who is at work.
+        fewest: So many rounds begin whatever the budget.
     """
+
+    def time_left() -> bool:
+        limit = (_PATIENCE if done < _FEWEST_ROUNDS else 1) * budget
+        return done < fewest or time.perf_counter() - start < limit
+
     found = {name: Found() for name in built}
     order = list(built)
     fit = []
@@ -152,7 +160,7 @@ def duel(built: Built, excluded: Sequence[str], rounds: int, budget: float, mark
     gc.disable()
     try:
         start, done = time.perf_counter(), 0
-        while fit and _same(time.perf_counter() - start < (_PATIENCE if done < _FEWEST_ROUNDS else 1) * budget):
+        while fit and _same(time_left()):
             turned = fit[done % len(fit) :] + fit[: done % len(fit)]  # nobody always runs behind the same one
             for name in turned:
                 mark.set(order.index(name))

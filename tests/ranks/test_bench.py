@@ -124,6 +124,17 @@ def test_a_quick_run_from_the_command_line(tmp_path: Path) -> None:
     assert "targets reached" in bench("show", *stored)
 
 
+def build_one(case: Case, rank: int) -> Built:
+    return {"sound": Contender(reduce_one)}
+
+
+def test_a_case_may_want_rounds_whatever_the_budget() -> None:
+    cases = [Case("rounds", 2, str(fewest), {"sound": "ours"}, fewest=fewest) for fewest in (0, 5)]
+    with crews(Scale("quick", rounds=9, budget=0.0)) as held:
+        found = [held.measure(Row("rounds", "", no_cases, build_one), case)["sound"] for case in cases]
+    assert [[len(rank.samples) for rank in by_rank] for by_rank in found] == [[0, 0], [5, 5]]
+
+
 def traffic(rank: int, world_size: int) -> dict[str, tuple[dict[str, int], int]]:
     """Count one collective of each kind; the last one is not counted any more."""
     x = torch.zeros(4)

@@ -229,7 +229,7 @@ def test_only_the_world_sizes_that_were_asked_for() -> None:
     assert {case.world for case in cases} == {4}
 
 
-@pytest.mark.parametrize("row", ["update", "forward", "one-add", "flat"])
+@pytest.mark.parametrize("row", ["update", "forward", "one-add", "flat", "import"])
 def test_builders_make_the_contenders_of_their_cases(row: str) -> None:
     for case in row_of(row).cases(Scale("quick")):
         assert list(row_of(row).build(case, 0)) == list(case.contenders)
