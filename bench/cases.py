@@ -95,6 +95,11 @@ class Case:
         """What to call it in one line."""
         return f"{self.row}, {self.label}, {self.world} rank{'s' if self.world > 1 else ''}"
 
+    @property
+    def ours(self) -> str | None:
+        """The contender that is judged."""
+        return next((name for name, role in self.contenders.items() if role == "ours"), None)
+
 
 def _nothing() -> None:
     return None

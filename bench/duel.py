@@ -15,7 +15,7 @@ from bench.cases import Built, Contender
 from bench.counting import counted
 from bench.memory import peak_bytes, reset_peak, resident_bytes
 
-__all__ = ["Found", "Mark", "agree", "duel", "weigh"]
+__all__ = ["Found", "Mark", "agree", "duel", "stand_by", "turn", "weigh"]
 
 _WARM_UPS = 2
 _FEWEST_ROUNDS = 3
@@ -177,6 +177,35 @@ def duel(
     for name in fit:
         shown = built[name].shown
         found[name].shown = None if shown is None else shown()
+    return found
+
+
+def stand_by(contender: Contender, mark: Mark) -> Found:
+    """Make one contender ready for turns that others call. Collective."""
+    found = Found()
+    mark.set(0)
+    _introduce(contender, found)
+    gc.collect()
+    return found
+
+
+def turn(contender: Contender, times: int) -> Found:
+    """Measure a contender that stands by so many times, and once before that without the clock.
+
+    Its processes have been idle, and run slowly at first. Collective.
+    """
+    found = Found()
+    untimed = 0 if contender.self_timed else 1
+    gc.disable()
+    try:
+        for index in range(untimed + times):
+            sample = _turn(contender, found)
+            if not _settle(found) or sample is None:
+                break
+            if index >= untimed:
+                found.samples.append(sample)
+    finally:
+        gc.enable()
     return found
 
 
