@@ -76,6 +76,7 @@ class Case:
         unit: "s" for times, "bytes" for peak memory, which is measured in fresh processes.
         headline: Whether it goes into the README's table.
         limit: Seconds after which the case is given up.
+        fewest: At least so many rounds, if the run is of so many at all, however long they take.
     """
 
     row: str
@@ -87,11 +88,17 @@ class Case:
     unit: Literal["s", "bytes"] = "s"
     headline: bool = False
     limit: float = 240.0
+    fewest: int = 0
 
     @property
     def name(self) -> str:
         """What to call it in one line."""
         return f"{self.row}, {self.label}, {self.world} rank{'s' if self.world > 1 else ''}"
+
+    @property
+    def ours(self) -> str | None:
+        """The contender that is judged."""
+        return next((name for name, role in self.contenders.items() if role == "ours"), None)
 
 
 def _nothing() -> None:
@@ -128,6 +135,10 @@ def no_skip() -> str | None:
     return None
 
 
+def _as_it_is(case: Case) -> Case:
+    return case
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One question.
@@ -138,6 +149,7 @@ class Row:
         cases: Gives the cases for a scale.
         build: Makes the contenders of a case; called as `build(case, rank)` on every rank.
         skip: Gives the reason why it cannot be measured here, or None.
+        settle: Puts into a case what must be found out on this machine first, and be the same for all who measure it.
     """
 
     id: str
@@ -145,3 +157,4 @@ class Row:
     cases: Callable[[Scale], list[Case]]
     build: Callable[[Case, int], Built]
     skip: Callable[[], str | None] = no_skip
+    settle: Callable[[Case], Case] = _as_it_is

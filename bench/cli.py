@@ -7,30 +7,45 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from bench.cases import Scale
+from bench.cases import Case, Scale
+from bench.compare import compare
 from bench.crew import crews
+from bench.difference import RULE, Compared, counts
 from bench.facts import facts
 from bench.picture import draw
 from bench.readme import write_readme
-from bench.report import print_table, progress_line
+from bench.report import compared_line, print_comparison, print_table, progress_line
 from bench.rows import ROWS, row_of
+from bench.sides import SideError
+from bench.trees import ROOT, CommitError, commit_of
 from bench.verdict import Result, outcome
 
 __all__ = ["main"]
 
 #: At most so many rounds a case, and the seconds after which no further round begins.
 _SCALES = {"quick": (4, 0.3), "default": (60, 2.5), "full": (200, 10.0)}
+#: The same for both sides of a comparison together.
+_COMPARE_SCALES = {"quick": (12, 0.6), "default": (200, 6.0), "full": (600, 20.0)}
+_RESULTS = Path("runs/bench/results.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, or do what a subcommand says; give the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None and options.compare is not None:
+        try:
+            return _compare(options, commit_of(ROOT, options.compare))
+        except CommitError as error:
+            parser.error(f"argument --compare: {error}")
+        except SideError as error:  # 1 is for what is slower
+            parser.exit(2, f"bench: {error}.\n")
     if options.command is None:
         return _measure(options)
     stored = json.loads(options.json.read_text(encoding="utf-8"))
@@ -52,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     rows = ", ".join(row.id for row in ROWS)
     parser.add_argument("--rows", type=_names, help=f"ids, separated by commas: {rows}")
     parser.add_argument("--worlds", type=_numbers, help="only these world sizes, separated by commas; 1 for no ranks")
-    parser.add_argument("--json", type=Path, default=Path("runs/bench/results.json"), help="where results go")
+    parser.add_argument("--compare", metavar="COMMIT", help="measure this tree beside a commit, not beside the peers")
+    parser.add_argument("--json", type=Path, help=f"where results go; {_RESULTS} if there is no --compare")
     parser.add_argument("--picture", type=Path, default=Path("runs/bench/results.png"), help="where the picture goes")
     commands = parser.add_subparsers(dest="command", title="show again what was measured")
     for name, text in (("table", "put the table into a README"), ("picture", "draw"), ("show", "print the table")):
@@ -84,13 +100,38 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=200)
 
 
-def _measure(options: argparse.Namespace) -> int:
-    rounds, budget = _SCALES[options.size]
+def _wanted(options: argparse.Namespace, scales: Mapping[str, tuple[int, float]]) -> tuple[Scale, list[Case]]:
+    """Give how much to measure, and what."""
+    rounds, budget = scales[options.size]
     scale = Scale(options.size, rounds, budget, options.worlds)
     rows = [row for row in ROWS if options.rows is None or row.id in options.rows]
     cases = [case for row in rows for case in row.cases(scale)]
     if not cases:
         raise SystemExit(f"bench: no row has a case for the world sizes {options.worlds}.")
+    return scale, cases
+
+
+def _compare(options: argparse.Namespace, commit: str) -> int:
+    scale, cases = _wanted(options, _COMPARE_SCALES)
+    console, start = _console(), time.monotonic()
+
+    def tell(compared: Compared) -> None:
+        console.print(compared_line(compared), markup=False, highlight=False, soft_wrap=True)
+
+    found = compare(cases, scale, ROOT, commit, tell)
+    print_comparison(console, found, commit)
+    number = counts(found)
+    if options.json is not None:
+        machine: dict[str, Any] = {**facts(), "size": scale.size}
+        stored = {"facts": machine, "commit": commit, "rule": RULE, "counts": number}
+        _write(options.json, {**stored, "cases": [compared.as_data() for compared in found]})
+    console.print(f"{time.monotonic() - start:.0f} s", soft_wrap=True)
+    return int(number["worse"] > 0)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    scale, cases = _wanted(options, _SCALES)
+    path: Path = options.json or _RESULTS
     console, found = _console(), dict[str, Result]()
     machine: dict[str, Any] = {**facts(), "size": scale.size}
     start = time.monotonic()
@@ -98,16 +139,17 @@ def _measure(options: argparse.Namespace) -> int:
         for case in sorted(cases, key=lambda case: case.world):  # processes are made once a world size
             row = row_of(case.row)
             skipped = row.skip()
-            result = outcome(case, row.title, None if skipped else held.measure(row, case), skipped)
+            measured = None if skipped else held.measure(row, row.settle(case))
+            result = outcome(case, row.title, measured, skipped)
             found[case.name] = result
             console.print(progress_line(result), markup=False, highlight=False, soft_wrap=True)
             results = [found[case.name] for case in cases if case.name in found]
-            _write(options.json, {"facts": machine, "results": results})  # what is there stays, whatever comes
+            _write(path, {"facts": machine, "results": results})  # what is there stays, whatever comes
     results = [found[case.name] for case in cases]
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     draw(options.picture, results, machine)
     print_table(console, results, machine)
-    console.print(f"{time.monotonic() - start:.0f} s; {options.json} and {options.picture}", soft_wrap=True)
+    console.print(f"{time.monotonic() - start:.0f} s; {path} and {options.picture}", soft_wrap=True)
     return int(any(c["role"] == "ours" and c["failed"] for result in results for c in result["contenders"].values()))
 
 

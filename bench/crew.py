@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.cases import Case, Row, Scale
-from bench.child import Job, serve
+from bench.child import Job, Order, StandBy, Turn, Weigh, serve
 from bench.duel import Found
+from bench.ours import origin
 
 __all__ = ["Crew", "CrewLostError", "Crews", "crews"]
 
@@ -63,21 +64,23 @@ class Crew:
                 theirs.close()
                 self._ranks.append(process)
                 self._lines.append(ours)
-            self._answers(_START_SECONDS)
+            strange = set(self._answers(_START_SECONDS)) - {origin()}
+            if strange:
+                raise RuntimeError(f"the ranks have imported {sorted(strange)}, but this process {origin()}")
         except BaseException:
             self.kill()
             raise
 
-    def run(self, job: Job) -> list[dict[str, Found]]:
-        """Have all ranks do a job; give what each found.
+    def run(self, order: Order | Turn) -> list[Any]:
+        """Have all ranks carry out an order; give what each found.
 
         Raises:
             CrewLostError: They did not all come back. The crew is of no use any more.
         """
         self._cell.value = -1  # no contender is at work
         for line in self._lines:
-            line.send(job)
-        return self._answers(job.case.limit)
+            line.send(order)
+        return self._answers(order.case.limit)
 
     def _answers(self, seconds: float) -> list[Any]:
         deadline = time.monotonic() + seconds
@@ -136,6 +139,10 @@ class Crew:
         self._folder.cleanup()
 
 
+def _failed(lost: CrewLostError) -> Found:
+    return Found(failed=str(lost).splitlines()[0])
+
+
 class Crews:
     """The crew of each world size; a crew that was lost is replaced."""
 
@@ -149,36 +156,47 @@ class Crews:
         A contender that breaks its ranks is written down as failed, and the others are measured without it.
         """
         names = list(case.contenders)
-        excluded: dict[str, str] = {}
+        if case.unit == "bytes":
+            return {name: self.weigh(row, case, name) for name in names}
+        excluded: dict[str, Found] = {}
         while len(excluded) < len(names):
             try:
-                if case.unit == "bytes":
-                    return self._weigh(row, case)
                 job = Job(case, row.build, tuple(excluded), self._scale.rounds, self._scale.budget)
                 found = self._of(case.world).run(job)
             except CrewLostError as lost:
                 self.close()
                 at = lost.at if 0 <= lost.at < len(names) and names[lost.at] not in excluded else None
                 for name in names if at is None else [names[at]]:
-                    excluded.setdefault(name, str(lost).splitlines()[0])
+                    excluded.setdefault(name, _failed(lost))
             else:
                 by_name = {name: [rank[name] for rank in found] for name in names}
-                for name, reason in excluded.items():
-                    by_name[name] = [Found(failed=reason)]
-                return by_name
-        return {name: [Found(failed=reason)] for name, reason in excluded.items()}
+                return by_name | {name: [why] for name, why in excluded.items()}
+        return {name: [why] for name, why in excluded.items()}
 
-    def _weigh(self, row: Row, case: Case) -> dict[str, list[Found]]:
-        """Give every contender ranks of its own: memory that one had freed would be there for the next."""
-        found = {}
-        for name in case.contenders:
-            try:
-                crew = Crew(case.world)
-                found[name] = [rank[name] for rank in crew.run(Job(case, row.build, (), 1, 0.0, only=name))]
-                crew.close()
-            except CrewLostError as lost:
-                found[name] = [Found(failed=str(lost).splitlines()[0])]
+    def weigh(self, row: Row, case: Case, name: str) -> list[Found]:
+        """Give a contender ranks of its own: memory that another one had freed would be there for it."""
+        try:
+            crew = Crew(case.world)
+            found = crew.run(Weigh(case, row.build, name))
+            crew.close()
+        except CrewLostError as lost:
+            return [_failed(lost)]
         return found
+
+    def stand_by(self, row: Row, case: Case, name: str) -> list[Found]:
+        """Make a contender of a case ready for turns; give by rank why it is not, if it is not."""
+        return self._try(case, StandBy(case, row.build, name))
+
+    def turn(self, case: Case, times: int) -> list[Found]:
+        """Give what each rank found in one turn of the contender that stands by."""
+        return self._try(case, Turn(case, times))
+
+    def _try(self, case: Case, order: Order | Turn) -> list[Found]:
+        try:
+            return self._of(case.world).run(order)
+        except CrewLostError as lost:
+            self.close()
+            return [_failed(lost)]
 
     def _of(self, world: int) -> Crew:
         if self._crew is None or self._crew.world != world:

@@ -15,7 +15,7 @@ from bench.cases import Built, Contender
 from bench.counting import counted
 from bench.memory import peak_bytes, reset_peak, resident_bytes
 
-__all__ = ["Found", "Mark", "agree", "duel", "weigh"]
+__all__ = ["Found", "Mark", "agree", "duel", "stand_by", "turn", "weigh"]
 
 _WARM_UPS = 2
 _FEWEST_ROUNDS = 3
@@ -129,7 +129,9 @@ def _introduce(contender: Contender, found: Found) -> bool:
     return _settle(found)
 
 
-def duel(built: Built, excluded: Sequence[str], rounds: int, budget: float, mark: Mark) -> dict[str, Found]:
+def duel(
+    built: Built, excluded: Sequence[str], rounds: int, budget: float, mark: Mark, fewest: int = 0
+) -> dict[str, Found]:
     """Measure all contenders in turns.
 
     Collective: every rank must call this with the same contenders.
@@ -140,7 +142,13 @@ def duel(built: Built, excluded: Sequence[str], rounds: int, budget: float, mark
         rounds: At most so many rounds.
         budget: Seconds after which no further round begins.
         mark: Where to say who is at work.
+        fewest: So many rounds begin whatever the budget.
     """
+
+    def time_left() -> bool:
+        limit = (_PATIENCE if done < _FEWEST_ROUNDS else 1) * budget
+        return done < fewest or time.perf_counter() - start < limit
+
     found = {name: Found() for name in built}
     order = list(built)
     fit = []
@@ -152,7 +160,7 @@ def duel(built: Built, excluded: Sequence[str], rounds: int, budget: float, mark
     gc.disable()
     try:
         start, done = time.perf_counter(), 0
-        while fit and _same(time.perf_counter() - start < (_PATIENCE if done < _FEWEST_ROUNDS else 1) * budget):
+        while fit and _same(time_left()):
             turned = fit[done % len(fit) :] + fit[: done % len(fit)]  # nobody always runs behind the same one
             for name in turned:
                 mark.set(order.index(name))
@@ -169,6 +177,35 @@ def duel(built: Built, excluded: Sequence[str], rounds: int, budget: float, mark
     for name in fit:
         shown = built[name].shown
         found[name].shown = None if shown is None else shown()
+    return found
+
+
+def stand_by(contender: Contender, mark: Mark) -> Found:
+    """Make one contender ready for turns that others call. Collective."""
+    found = Found()
+    mark.set(0)
+    _introduce(contender, found)
+    gc.collect()
+    return found
+
+
+def turn(contender: Contender, times: int) -> Found:
+    """Measure a contender that stands by so many times, and once before that without the clock.
+
+    Its processes have been idle, and run slowly at first. Collective.
+    """
+    found = Found()
+    untimed = 0 if contender.self_timed else 1
+    gc.disable()
+    try:
+        for index in range(untimed + times):
+            sample = _turn(contender, found)
+            if not _settle(found) or sample is None:
+                break
+            if index >= untimed:
+                found.samples.append(sample)
+    finally:
+        gc.enable()
     return found
 
 

@@ -10,7 +10,7 @@ from bench.cases import Case, Target
 from bench.duel import Found
 from bench.units import amount, factor
 
-__all__ = ["Result", "judged", "outcome", "slowest", "spread"]
+__all__ = ["Result", "judged", "outcome", "reason", "slowest", "spread"]
 
 #: A case with everything found about it, as it goes into the JSON file.
 Result = dict[str, Any]
@@ -31,11 +31,16 @@ def slowest(by_rank: Sequence[Sequence[float]]) -> list[float]:
     return [max(samples) for samples in zip(*by_rank, strict=False)]
 
 
-def _merged(role: str, by_rank: Sequence[Found]) -> dict[str, Any]:
-    """Make one contender of what each rank found about it."""
+def reason(by_rank: Sequence[Found]) -> str | None:
+    """Say why a contender failed, if it did."""
     reasons = [found.failed for found in by_rank if found.failed is not None]
     # A rank that only saw another one fail does not know why.
-    failed = next((reason for reason in reasons if reason != "failed on another rank"), reasons[0] if reasons else None)
+    return next((why for why in reasons if why != "failed on another rank"), reasons[0] if reasons else None)
+
+
+def _merged(role: str, by_rank: Sequence[Found]) -> dict[str, Any]:
+    """Make one contender of what each rank found about it."""
+    failed = reason(by_rank)
     samples = [] if failed else slowest([found.samples for found in by_rank])
     if not samples and failed is None:
         failed = "no samples"

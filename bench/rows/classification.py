@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torchmetrics
-import torchmetrics.classification as theirs
+import torchmetrics.classification
 from torch import Tensor
 
 import syncmetrics
 import syncmetrics as ours
 from bench.cases import Built, Case, Contender, Role, Row, Scale, Target
+from bench.ours import ours
 from bench.rows.by_hand import gather_into
 
 __all__ = ["CLASSES", "ROWS", "batch_of", "our_collection", "peer_collection", "raw_gather"]
@@ -23,15 +25,15 @@ _NAMES = ("MulticlassAccuracy", "MulticlassPrecision", "MulticlassRecall", "Mult
 _AVERAGES = ("micro", "macro", "weighted", "none")
 
 
-def _eighteen(room: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _eighteen(find: Callable[[str], Any], options: dict[str, Any]) -> dict[str, Any]:
     """Make the same metrics from either library."""
     metrics = {
-        f"{name}_{average}": getattr(room, name)(num_classes=CLASSES, average=average, **options)
+        f"{name}_{average}": find(name)(num_classes=CLASSES, average=average, **options)
         for name in _NAMES
         for average in _AVERAGES
     }
-    metrics["confusion"] = room.MulticlassConfusionMatrix(num_classes=CLASSES, **options)
-    metrics["confusion_true"] = room.MulticlassConfusionMatrix(num_classes=CLASSES, normalize="true", **options)
+    metrics["confusion"] = find("MulticlassConfusionMatrix")(num_classes=CLASSES, **options)
+    metrics["confusion_true"] = find("MulticlassConfusionMatrix")(num_classes=CLASSES, normalize="true", **options)
     return metrics
 
 
@@ -42,7 +44,7 @@ def our_collection(**options: Any) -> Any:
 
 def peer_collection(**options: Any) -> Any:
     """Make the collection of torchmetrics, with its compute groups."""
-    return torchmetrics.MetricCollection(_eighteen(theirs, options))
+    return torchmetrics.MetricCollection(_eighteen(partial(getattr, torchmetrics.classification), options))
 
 
 def batch_of(size: int, rank: int, *, scores: bool = False) -> tuple[Tensor, Tensor]:

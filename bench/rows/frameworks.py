@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import syncmetrics
 from bench.cases import Built, Case, Contender, Role, Row, Scale
+from bench.ours import ours
 from bench.rows.classification import CLASSES, batch_of
-from syncmetrics import MetricCollection, metrics, sync_and_compute
 
 __all__ = ["ROWS"]
 
@@ -21,9 +22,9 @@ def _needs(module: str, name: str) -> Callable[[], str | None]:
     return lambda: None if importlib.util.find_spec(module) else f"{name} is not installed"
 
 
-def _own_five() -> MetricCollection:
-    five: dict[str, Any] = {name: getattr(metrics, name)(**_MACRO) for name in _FIVE}
-    return MetricCollection({**five, "confusion": metrics.MulticlassConfusionMatrix(CLASSES)})
+def _own_five() -> syncmetrics.MetricCollection:
+    five: dict[str, Any] = {name: ours(name)(**_MACRO) for name in _FIVE}
+    return syncmetrics.MetricCollection({**five, "confusion": ours("MulticlassConfusionMatrix")(CLASSES)})
 
 
 def _torcheval_cases(scale: Scale) -> list[Case]:
@@ -56,9 +57,9 @@ def _build_torcheval(case: Case, rank: int) -> Built:
             metric.update(*batch)
 
     return {
-        "syncmetrics, same metrics": Contender(lambda: sync_and_compute(first), lambda: feed(first)),
+        "syncmetrics, same metrics": Contender(lambda: syncmetrics.sync_and_compute(first), lambda: feed(first)),
         "torcheval": Contender(lambda: sync_and_compute_collection(second), lambda: feed(second)),
-        "syncmetrics, own metrics": Contender(lambda: sync_and_compute(own), lambda: own.update(*batch)),
+        "syncmetrics, own metrics": Contender(lambda: syncmetrics.sync_and_compute(own), lambda: own.update(*batch)),
     }
 
 
@@ -74,15 +75,13 @@ def _build_ignite(case: Case, rank: int) -> Built:
     import ignite.metrics as room
     from ignite.engine import Engine
 
-    from syncmetrics.foreign.ignite import attach
-
     batch = batch_of(512, rank, scores=True)
 
     def engine() -> Engine:
         return Engine(lambda engine, data: data)
 
     mine, peer = engine(), engine()
-    attach(_own_five(), mine, "five")
+    ours("ignite.attach")(_own_five(), mine, "five")
     top = room.TopKCategoricalAccuracy(k=2)
     macro = {"precision": room.Precision(average="macro"), "recall": room.Recall(average="macro")}
     five = {"accuracy": room.Accuracy(), **macro, "top": top, "confusion": room.ConfusionMatrix(CLASSES)}

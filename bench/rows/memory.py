@@ -11,9 +11,9 @@ import torchmetrics.classification as theirs
 from torch import Tensor
 
 from bench.cases import Built, Case, Contender, Role, Row, Scale, Target
+from bench.ours import ours
 from bench.rows.cats import broadcast_act, padded_act
 from bench.rows.own import OurRows, PeerRows
-from syncmetrics import BinaryAUROC
 
 __all__ = ["ROWS"]
 
@@ -94,7 +94,7 @@ def _nothing() -> None:
 
 def _shuffling() -> dict[bool, dict[str, Any]]:
     """Give the arguments for shuffled and for gathered rows. The one place that knows how the choice is spelled."""
-    if "shuffle_above" in inspect.signature(BinaryAUROC).parameters:
+    if "shuffle_above" in inspect.signature(ours("BinaryAUROC")).parameters:
         return {True: {"shuffle_above": 0}, False: {"shuffle_above": None}}
     return {}
 
@@ -159,9 +159,9 @@ class _Curve:
 
 def _build_auroc(case: Case, rank: int) -> Built:
     makes: dict[str, Callable[[], Any]] = {
-        "shuffled": lambda: BinaryAUROC(**_shuffling()[True]),
+        "shuffled": lambda: ours("BinaryAUROC")(**_shuffling()[True]),
         "torchmetrics": theirs.BinaryAUROC,
-        "gathered": lambda: BinaryAUROC(**_shuffling()[False]),
+        "gathered": lambda: ours("BinaryAUROC")(**_shuffling()[False]),
     }
     curves = {name: _Curve(make, case.params["rows"], rank) for name, make in makes.items()}
     return {

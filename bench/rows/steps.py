@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 import syncmetrics
 from bench.cases import Built, Case, Contender, Role, Row, Scale, Target
@@ -73,37 +72,36 @@ def _async_cases(scale: Scale) -> list[Case]:
     ]
 
 
-def _work() -> Callable[[], None]:
-    """Make a step that keeps a core of each rank busy: the same work every time, about 20 ms. Collective."""
+def _products(number: int) -> float:
+    """Multiply so many matrices; give the seconds."""
     a = torch.randn(_SIDE, _SIDE)
-
-    def some(times: int) -> float:
-        start = time.perf_counter()
-        for _ in range(times):
-            torch.mm(a, a)
-        return time.perf_counter() - start
-
-    best = min(some(10) for _ in range(30)) / 10  # whatever else runs only makes it longer
-    times = torch.tensor([max(1, int(_STEP_SECONDS / best))])
-    if dist.is_initialized():
-        dist.broadcast(times, src=0)
-    number = int(times.item())
-
-    def step() -> None:
-        some(number)
-
-    return step
+    start = time.perf_counter()
+    for _ in range(number):
+        torch.mm(a, a)
+    return time.perf_counter() - start
 
 
-def _work_elsewhere() -> None:
-    """Be a step whose work an accelerator does, while this process waits for it."""
-    time.sleep(_STEP_SECONDS)
+def _async_settle(case: Case) -> Case:
+    """Find out how many products take as long as the step; they must be as many on every rank and in every turn."""
+    if case.params["work"] != "here":
+        return case
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as on the ranks
+    best = min(_products(10) for _ in range(30)) / 10  # whatever else runs only makes it longer
+    torch.set_num_threads(threads)
+    return replace(case, params={**case.params, "products": max(1, int(_STEP_SECONDS / best))})
 
 
 def _build_async(case: Case, rank: int) -> Built:
     batch = batch_of(512, rank)
     mine: Any = our_collection()
-    blocking, step = our_collection(), _work() if case.params["work"] == "here" else _work_elsewhere
+    blocking = our_collection()
+
+    def step() -> None:
+        if case.params["work"] == "here":
+            _products(case.params["products"])
+        else:
+            time.sleep(_STEP_SECONDS)  # an accelerator does the work, and this process waits for it
 
     def behind() -> None:
         handle = mine.compute_async()
@@ -123,5 +121,5 @@ def _build_async(case: Case, rank: int) -> Built:
 
 ROWS = (
     Row("per-step", "dist_sync_on_step=True", _per_step_cases, _build_per_step),
-    Row("async", "A sync in the background", _async_cases, _build_async, _async_skip),
+    Row("async", "A sync in the background", _async_cases, _build_async, _async_skip, _async_settle),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,9 @@ pytest.importorskip("torcheval", reason="the peers are not installed")
 from bench.cases import Built, Case, Contender, Row, Scale
 from bench.counting import counted
 from bench.crew import crews
+from bench.difference import FEWEST
 from bench.readme import BEGIN, END
+from bench.sides import Side, SideError
 from bench.verdict import outcome
 from syncmetrics.testing import run_ranks
 
@@ -122,6 +125,64 @@ def test_a_quick_run_from_the_command_line(tmp_path: Path) -> None:
     bench("table", *stored, "--readme", paths["README.md"])
     assert "| compute() of 18 classification metrics: 18 metrics | 2 |" in Path(paths["README.md"]).read_text("utf-8")
     assert "targets reached" in bench("show", *stored)
+
+
+def build_one(case: Case, rank: int) -> Built:
+    return {"sound": Contender(reduce_one)}
+
+
+def test_a_case_may_want_rounds_whatever_the_budget() -> None:
+    cases = [Case("rounds", 2, str(fewest), {"sound": "ours"}, fewest=fewest) for fewest in (0, 5)]
+    with crews(Scale("quick", rounds=9, budget=0.0)) as held:
+        found = [held.measure(Row("rounds", "", no_cases, build_one), case)["sound"] for case in cases]
+    assert [[len(rank.samples) for rank in by_rank] for by_rank in found] == [[0, 0], [5, 5]]
+
+
+@pytest.mark.timeout(300)  # three processes import all peers
+def test_a_working_tree_is_compared_with_a_commit(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    for name in ("bench", "syncmetrics"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+
+    # What the commit lacks shows that its own package is at work there.
+    face = tmp_path / "syncmetrics" / "__init__.py"
+    text = face.read_text(encoding="utf-8")
+    face.write_text(f"{text}\ndel synced\n", encoding="utf-8")
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@x")
+    for arguments in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "--message=before")):
+        assert run(*git, *arguments).returncode == 0
+    face.write_text(text, encoding="utf-8")
+
+    done = run(
+        sys.executable, "-m", "bench", "--compare", "HEAD", "--quick", "--rows", "sync,one-add", "--json", "found.json"
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    stored = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    by_row = {case["row"]: case for case in stored["cases"]}
+    assert list(by_row["sync"]["failed"]) == ["there"]
+    assert "has no attribute 'synced'" in by_row["sync"]["failed"]["there"]
+    assert by_row["one-add"]["failed"] == {}
+    assert by_row["one-add"]["first"]["rounds"] >= FEWEST
+    assert done.returncode == int(stored["counts"]["worse"] > 0)  # how long it took is nobody's business here
+    assert "2 compared with" in done.stdout
+    assert "1 could not be compared" in done.stdout
+
+
+def test_a_side_with_the_package_of_another_tree_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "bench", tmp_path / "bench")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    side = Side("there", tmp_path)
+    try:
+        with pytest.raises(SideError, match="the side there must import the package of"):
+            side.greet()
+    finally:
+        side.close()
 
 
 def traffic(rank: int, world_size: int) -> dict[str, tuple[dict[str, int], int]]:
