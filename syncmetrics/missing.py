@@ -49,5 +49,5 @@ def _exported(file: Path) -> set[str]:
         if isinstance(node, (ast.Assign, ast.AugAssign)) and isinstance(node.value, ast.List):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-                names |= {item.value for item in node.value.elts if isinstance(item, ast.Constant)}
+                names |= {str(item.value) for item in node.value.elts if isinstance(item, ast.Constant)}
     return names

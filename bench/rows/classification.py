@@ -12,7 +12,6 @@ import torchmetrics.classification
 from torch import Tensor
 
 import syncmetrics
-import syncmetrics as ours
 from bench.cases import Built, Case, Contender, Role, Row, Scale, Target
 from bench.ours import ours
 from bench.rows.by_hand import gather_into

@@ -1,1 +1,1 @@
-"""What the families of metrics have in common: checks of arguments and inputs, one division, exact sums of fractions."""
+"""What the families have in common: checks of arguments and inputs, one division, exact sums of fractions."""

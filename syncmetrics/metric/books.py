@@ -9,7 +9,7 @@ import torch
 
 from syncmetrics.transport import WORLD, BoundGroup
 
-__all__ = ["Books", "Key", "Kept"]
+__all__ = ["Books", "Kept", "Key"]
 
 #: Of what a value was computed: equal as long as the value is good.
 Key: TypeAlias = tuple[Any, ...]

@@ -393,7 +393,8 @@ class MetricCollection(nn.Module, Host):
 
     def _naming(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """Give what names values by the names of now, whatever becomes of the collection until they are there."""
-        namings, prefix, postfix, settled = dict(self._namings), self.prefix or "", self.postfix or "", self._named_apart
+        namings, settled = dict(self._namings), self._named_apart
+        prefix, postfix = self.prefix or "", self.postfix or ""
 
         def flat(values: Mapping[str, Any], apart: bool = settled) -> dict[str, Any]:
             found: dict[str, Any] = {}
@@ -432,8 +433,9 @@ class MetricCollection(nn.Module, Host):
             return
         self._named_apart = True
         warnings.warn(
-            f"more than one metric of `{self._label}` gives a value named {', '.join(map(repr, clash))}: the name of the"
-            " metric stands in front of each key of those that give a dict; `prefix=` of a wrapper gives other names.",
+            f"more than one metric of `{self._label}` gives a value named {', '.join(map(repr, clash))}: the name of"
+            " the metric stands in front of each key of those that give a dict; `prefix=` of a wrapper gives other"
+            " names.",
             UserWarning,
             stacklevel=4,
         )
@@ -483,12 +485,12 @@ class MetricCollection(nn.Module, Host):
 
 
 def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:
-    if isinstance(metrics, (Mapping, nn.ModuleDict)) and not isinstance(metrics, MetricCollection):
+    if isinstance(metrics, (Mapping, nn.ModuleDict)):
         if more:
             raise TypeError("metrics given as a mapping cannot be followed by more; put them into the mapping.")
         for name, metric in metrics.items():
             yield str(name), metric
         return
-    first = list(metrics) if isinstance(metrics, (Sequence, nn.ModuleList)) else [metrics]
+    first: list[Any] = list(metrics) if isinstance(metrics, (Sequence, nn.ModuleList)) else [metrics]
     for metric in [*first, *more]:
         yield None, metric

@@ -245,7 +245,7 @@ class StatefulModule(nn.Module, Host):
         """
         if "_holder" not in self.__dict__:
             raise StateError(f"`{self._label}`: call super().__init__() before add_state({name!r}, ...).")
-        if not isinstance(name, str) or not name.isidentifier():
+        if not str(name).isidentifier():
             raise StateError(f"`{self._label}`: `name` must be a Python identifier, but is {name!r} instead.")
         if name in self._holder.specs:
             raise StateError(f"`{self._label}`: state `{name}` is declared twice.")
@@ -313,8 +313,9 @@ class StatefulModule(nn.Module, Host):
 
     @property
     def update_count(self) -> int:
-        """Number of updates since the last reset, the one under way included: of this process, or of all ranks while
-        synced.
+        """Number of updates since the last reset, the one under way included.
+
+        Of this process, or of all ranks while their states are shown.
         """
         return self._core._holder.store.update_count
 
@@ -451,7 +452,7 @@ class StatefulModule(nn.Module, Host):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         meet_hosts()
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         for name in self._holder.specs:  # a class that this process has not made an instance of
             if not isinstance(inspect.getattr_static(type(self), name, None), _Reader):
                 setattr(type(self), name, _Reader(name))

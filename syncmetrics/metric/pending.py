@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from syncmetrics.errors import StateError
@@ -17,7 +18,7 @@ from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.spec import States
 from syncmetrics.states.store import Mode
-from syncmetrics.sync import Merged, Node, put_back
+from syncmetrics.sync import Merged, Node, Part, put_back
 
 __all__ = ["PendingStates", "PendingValue", "compute_async", "sync_async"]
 
@@ -206,9 +207,7 @@ def _take(members: Members, now: Callable[[], Members], syncing: Sequence[str]) 
     members.local_nodes()  # refuses what is synced
     jobs = []
     for nodes, route in members.together(syncing):
-        job = start_sync(
-            lambda nodes=nodes: [node.local_part() for node in nodes], route, f"{members.label}, in the background"
-        )
+        job = start_sync(partial(_local_parts, nodes), route, f"{members.label}, in the background")
         for node in nodes:
             node.leave_epoch()
         jobs.append((job, tuple(tuple(name for name, _ in node.holders) for node in nodes)))
@@ -219,6 +218,10 @@ def _take(members: Members, now: Callable[[], Members], syncing: Sequence[str]) 
             part = replace(node, path=name, holders=((name, holder),)).local_part()
             kept[name] = Merged(own_copy(part.states), part.update_count)
     return Taken(now, tuple(members.metrics), tuple(jobs), kept)
+
+
+def _local_parts(nodes: Sequence[Node]) -> list[Part]:
+    return [node.local_part() for node in nodes]
 
 
 def _rounds(taken: Taken, members: Members, results: Mapping[str, Merged]) -> list[list[str]]:

@@ -76,7 +76,7 @@ def share(groups: Iterable[Group]) -> None:
 
 
 def keep_apart(group: Group) -> None:
-    """Give the metrics of a group stores that nobody outside of it holds: what is done to these is not done to others."""
+    """Give the metrics of a group stores that nobody outside of it holds, so that nothing is done to others."""
     if len(group.metrics) == 1 and group.metrics[0]._core._holder.store.holders == 1:
         return
     by_store: dict[int, list[Holder]] = {}

@@ -1,4 +1,4 @@
-"""Show the states of all ranks when the user says so: `sync`, `unsync` and `sync_context`, of one metric and of many."""
+"""Show the states of all ranks when the user says so: `sync`, `unsync` and `sync_context`, for one and for many."""
 
 from __future__ import annotations
 

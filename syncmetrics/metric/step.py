@@ -127,7 +127,7 @@ def _has_gradient(metric: StatefulModule) -> bool:
 
 
 def _brought(holder: Holder) -> Merged:
-    """Give what a batch brought: copies, for `compute` may edit what it sees, and the graph of its value may need it."""
+    """Give what a batch brought: copies, for `compute` may edit what it sees, and a graph may need it."""
     store = holder.store
     return Merged(store.states if holder.rebinds else own_copy(store.states, detach=True), store.update_count)
 
@@ -282,7 +282,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 def _random_state() -> tuple[Any, ...]:
     numpy = sys.modules.get("numpy")
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     return torch.get_rng_state(), cuda, random.getstate(), None if numpy is None else numpy.random.get_state()
 
 

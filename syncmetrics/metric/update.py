@@ -18,9 +18,8 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule, raw_function
-from syncmetrics.metric.share import Group, keep_apart
+from syncmetrics.metric.share import keep_apart
 from syncmetrics.states.autograd import without_grad
-from syncmetrics.states.spec import States
 from syncmetrics.states.store import COPIED_NUMEL, Mode
 from syncmetrics.sync.node import Node
 
@@ -174,8 +173,8 @@ def make_ready(
         why = f"is synced, so `{verb}` would change states that are not its own; call unsync() first."
         if "_is_replica" in metric.__dict__:
             why = (
-                f"is a replica that torch.nn.DataParallel has made, so `{verb}` would be lost with it; update the metric"
-                " outside of the module's forward, or use DistributedDataParallel."
+                f"is a replica that torch.nn.DataParallel has made, so `{verb}` would be lost with it; update the"
+                " metric outside of the module's forward, or use DistributedDataParallel."
             )
         raise StateError(f"`{metric._label}` {why}")
     if store.before_update is not None:
@@ -259,9 +258,9 @@ def _say_lost(error: BaseException, label: str, names: Iterable[str]) -> None:
     for name in names:
         _add_note(
             error,
-            f"`{label}`: `update` had edited state `{name}` in place before it failed, which cannot be undone: construct"
-            " the metric with atomic=True, which copies its tensors before each update, or bind the state anew,"
-            f" `self.{name} = self.{name} + ...`.",
+            f"`{label}`: `update` had edited state `{name}` in place before it failed, which cannot be undone:"
+            " construct the metric with atomic=True, which copies its tensors before each update, or bind the state"
+            f" anew, `self.{name} = self.{name} + ...`.",
         )
 
 
@@ -302,7 +301,8 @@ def _tell_undeclared(metric: StatefulModule, before: Mapping[str, Any]) -> None:
         names = " and ".join(f"`self.{name}`" for name in changed)
         warnings.warn(
             f"`{metric._label}` declares no state, but its `update` sets {names}: it is neither synced over ranks nor"
-            f" reset. Declare it in `__init__`: self.add_state({changed[0]!r}, torch.tensor(0.0), dist_reduce_fx='sum').",
+            " reset. Declare it in `__init__`:"
+            f" self.add_state({changed[0]!r}, torch.tensor(0.0), dist_reduce_fx='sum').",
             UserWarning,
             stacklevel=6,
         )

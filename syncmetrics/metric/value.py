@@ -26,7 +26,7 @@ from syncmetrics.states.autograd import no_graph, without_grad
 from syncmetrics.states.joined import joined_of
 from syncmetrics.states.spec import State
 from syncmetrics.states.store import Mode
-from syncmetrics.sync import Node, copied, note, synced
+from syncmetrics.sync import copied, note, synced
 
 __all__ = ["compute", "evaluate", "hand_out", "is_good", "keep", "wrap_compute"]
 
@@ -82,7 +82,7 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
         together = [(found, route) for found, route in together if found]
         copies = [node for node in copies if node.is_local]
     with synced(together, _label(members, asked)), copied(copies) if copies else nullcontext(), no_graph():
-        if len(shown) < len(nodes) and any([node.update_count == 0 for node in nodes]):
+        if len(shown) < len(nodes) and any(node.update_count == 0 for node in nodes):
             _warn_of_idle(members)
         stays = bool(shown)
         return {name: keep(metric, evaluate(metric, asked), asked, stays=stays) for name, metric in metrics.items()}
@@ -149,7 +149,7 @@ def hand_out(value: Any, metric: StatefulModule, large: list[int] | None = None,
         return kind(*items) if hasattr(value, "_fields") else tuple(items) if kind is tuple else value
     if isinstance(value, Mapping) and not isinstance(value, torch.nn.Module):
         try:
-            return kind((key, hand_out(item, metric, large, stays=stays)) for key, item in value.items())  # type: ignore[call-arg]
+            return kind((key, hand_out(item, metric, large, stays=stays)) for key, item in value.items())
         except TypeError:  # a mapping that is made in another way
             return value
     return value

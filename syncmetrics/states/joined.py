@@ -47,16 +47,11 @@ class _Trigger(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         found = [item for item in (*args, *kwargs.values()) if isinstance(item, JoinedRows)]
-        if (
-            func is torch.cat
-            and len(args) == 1
-            and not kwargs
-            and found
-            and not found[0].has_scalars
-            and joined_of(found[0]) is not None
-        ):
-            return torch.cat([joined_of(found[0])])
-        if not any([rows.take_apart() for rows in found]):
+        if func is torch.cat and len(args) == 1 and not kwargs and found and not found[0].has_scalars:
+            joined = joined_of(found[0])
+            if joined is not None:
+                return torch.cat([joined])
+        if not any(rows.take_apart() for rows in found):
             raise TypeError(f"{func} was given a part of a list that has not been taken apart; index the list instead.")
         return func(*args, **kwargs)
 
@@ -118,7 +113,7 @@ class JoinedRows(list[Tensor]):
                 if rows == SCALAR:
                     elements.extend(piece.unbind())
                 else:
-                    elements.extend(piece.split(rows) if rows else [piece] * times)
+                    elements.extend(torch.split(piece, rows) if rows else [piece] * times)
                 at = stop
         list.__setitem__(self, slice(None), elements)
         return True
@@ -154,19 +149,19 @@ class JoinedRows(list[Tensor]):
     __le__ = _reading(list.__le__)
     __gt__ = _reading(list.__gt__)
     __ge__ = _reading(list.__ge__)
-    __getitem__ = _reading(list.__getitem__)  # type: ignore[assignment]  # it is overloaded
+    __getitem__ = _reading(list.__getitem__)
     __iter__ = _reading(list.__iter__)
     __reversed__ = _reading(list.__reversed__)
     __repr__ = _reading(list.__repr__)
-    __add__ = _reading(list.__add__)  # type: ignore[assignment]  # likewise
+    __add__ = _reading(list.__add__)  # type: ignore[assignment]  # it is overloaded
     __mul__ = _reading(list.__mul__)
     __rmul__ = _reading(list.__rmul__)
     count = _reading(list.count)
     index = _reading(list.index)
     __delitem__ = _changing(list.__delitem__)
-    __iadd__ = _changing(list.__iadd__)  # type: ignore[assignment,misc]  # likewise
+    __iadd__ = _changing(list.__iadd__)
     __imul__ = _changing(list.__imul__)
-    __setitem__ = _changing(list.__setitem__)  # type: ignore[assignment]  # likewise
+    __setitem__ = _changing(list.__setitem__)
     append = _changing(list.append)
     clear = _changing(list.clear)
     extend = _changing(list.extend)
@@ -175,7 +170,7 @@ class JoinedRows(list[Tensor]):
     remove = _changing(list.remove)
     reverse = _changing(list.reverse)
     sort = _changing(list.sort)
-    __hash__ = None  # type: ignore[assignment]  # as of every list
+    __hash__ = None
 
     def __radd__(self, other: list[Any]) -> list[Any]:
         return [*other, *self]

@@ -14,8 +14,8 @@ The protocol of one sync, step by step:
    element by element are reduced here: each rank reduces a slice of them.
 6. **Fold** (`fold`). Values are reduced in rank order with torch operations, so the result depends neither on packing
    nor on the backend.
-7. **Hand over** (`node`, `show`). The caller gets fresh states; the local ones stand untouched beside them, and come back
-   when what was shown is put back.
+7. **Hand over** (`node`, `show`). The caller gets fresh states; the local ones stand untouched beside them, and come
+   back when what was shown is put back.
 
 A world of one goes from 1 to 7.
 """

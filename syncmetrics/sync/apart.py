@@ -25,7 +25,7 @@ Blocks: TypeAlias = tuple[int, ...]
 
 def encode_blocks(parts: Sequence[Part]) -> str:
     """Say which metrics of which parts are apart on this rank: nothing, mostly."""
-    if not any([part.blocks for part in parts]):
+    if not any(part.blocks for part in parts):
         return ""
     return json.dumps([list(part.blocks) for part in parts], separators=(",", ":"))
 
@@ -66,7 +66,7 @@ def taken_apart(parts: Sequence[Part], blocks: Sequence[Blocks] | None = None) -
         blocks: The blocks of each of them; left out, those of this rank.
     """
     if blocks is None:
-        if not any([part.blocks for part in parts]):
+        if not any(part.blocks for part in parts):
             return parts
         blocks = [part.blocks for part in parts]
     found: list[Part] = []
@@ -78,15 +78,13 @@ def taken_apart(parts: Sequence[Part], blocks: Sequence[Blocks] | None = None) -
         for first in sorted(set(owners)):
             of_block = [index for index, owner in enumerate(owners) if owner == first]
             names = tuple(part.names[index] for index in of_block)
-            fresh = all([each[index].fresh for index in of_block])
+            fresh = all(each[index].fresh for index in of_block)
             found.append(replace(each[first], path=names[0], names=names, fresh=fresh))
     return sorted(found, key=lambda part: part.path)
 
 
-def put_together(parts: Sequence[Part], found: Sequence[tuple[Part, Merged]] | None) -> list[Merged] | None:
+def put_together(parts: Sequence[Part], found: Sequence[tuple[Part, Merged]]) -> list[Merged]:
     """Give a result for each part again, of those of the blocks that it was taken apart into."""
-    if found is None:
-        return None
     by_name = {name: (part, merged) for part, merged in found for name in part.names or (part.path,)}
     results = []
     for part in parts:

@@ -46,7 +46,9 @@ def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest], agre
     }
     if len(keys) <= 1:
         return True
-    if len({key[:3] for key in keys}) > 1 or (len({key[5] for key in keys}) > 1 and callers_of(manifests) not in agreed):
+    if len({key[:3] for key in keys}) > 1 or (
+        len({key[5] for key in keys}) > 1 and callers_of(manifests) not in agreed
+    ):
         return False
     # Ranks whose metrics share in other ways bring other parts, and sync once more: then it is time to ask.
     return len({key[4] for key in keys}) > 1 or len({key[3] for key in keys}) == 1

@@ -85,8 +85,7 @@ def _alone(part: Part) -> Merged:
     if not part.blocks:
         return Merged(own_copy(part.states), part.update_count)
     apart = taken_apart([part])
-    (merged,) = put_together([part], [(one, _alone(one)) for one in apart])
-    return merged
+    return put_together([part], [(one, _alone(one)) for one in apart])[0]
 
 
 def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | None:
@@ -127,7 +126,8 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     note(transport, route.what)
     if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
         memory.buffers = buffers
-        return put_together(parts, _sync_apart(parts, arrived.manifests, over, label, record))
+        apart = _sync_apart(parts, arrived.manifests, over, label, record)
+        return None if apart is None else put_together(parts, apart)
     manifests = _full_manifests(arrived.manifests, len(schema.entries), len(brought))
     verdict = _judge(label, known, manifests, arrived, buffers)
     values = verdict.values
@@ -137,7 +137,9 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     if route.receives:
         merged = fold(brought, schema, verdict.plan, manifests, values, arrived.packets, verdict.sums)
     memory.buffers = buffers
-    return merged if brought is parts else put_together(parts, merged and list(zip(brought, merged, strict=True)))
+    if merged is None or brought is parts:
+        return merged
+    return put_together(parts, list(zip(brought, merged, strict=True)))
 
 
 def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Memory) -> None:

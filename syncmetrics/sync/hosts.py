@@ -1,4 +1,4 @@
-"""What has nodes: a metric, a collection, what takes the part of one; and how they are found in what a user hands over."""
+"""What has nodes: a metric, a collection, what takes the part of one; and how they are found in what is given."""
 
 from __future__ import annotations
 
@@ -78,8 +78,9 @@ def hosts_in(things: Any, path: str = "") -> Iterator[tuple[str, Host]]:
     known = registry.recognise(things)
     if known is None:
         raise TypeError(
-            "a Metric or MetricCollection of syncmetrics, or a metric of torchmetrics, torcheval or ignite was expected,"
-            f" but a {type(things).__name__} was given; `register_adapter` makes a class of your own one of them."
+            "a Metric or MetricCollection of syncmetrics, or a metric of torchmetrics, torcheval or ignite was"
+            f" expected, but a {type(things).__name__} was given; `register_adapter` makes a class of your own one"
+            " of them."
         )
     yield path, known
 

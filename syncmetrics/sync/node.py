@@ -118,7 +118,7 @@ class Node:
         Raises:
             StateError: A tensor was edited in place after it had been appended to a list state.
         """
-        return self._part(self._local_part_of, all([holder.fresh for _, holder in self.holders]))
+        return self._part(self._local_part_of, all(holder.fresh for _, holder in self.holders))
 
     def opening_part(self, route: Route) -> Part:
         """Give what this process brings to a sync over `route` whose result all its ranks show at once."""
@@ -129,13 +129,13 @@ class Node:
         return self._part(self._shown_part_of, True)
 
     def _part(self, part_of: Callable[[str, Holder], Part], fresh: bool) -> Part:
-        name, first = self.holders[0]
+        _, first = self.holders[0]
         part = part_of(self.path, first)
         if len(self.holders) == 1:
             return part
         names = tuple(name for name, _ in self.holders)
         blocks: tuple[int, ...] = ()
-        if any([holder.store is not first.store for _, holder in self.holders]):
+        if any(holder.store is not first.store for _, holder in self.holders):
             stores = [id(holder.store) for _, holder in self.holders]
             blocks = tuple(stores.index(store) for store in stores)
         return Part(

@@ -41,7 +41,9 @@ class ClasswiseWrapper(Metric):
             known = registry.recognise(inner)
             inner = inner if known is None else known.as_metric()
         if not isinstance(inner, Metric):
-            raise TypeError(f"`metric` must be a syncmetrics.Metric, or a metric of another library, but is a {name} instead.")
+            raise TypeError(
+                f"`metric` must be a syncmetrics.Metric, or a metric of another library, but is a {name} instead."
+            )
         super().__init__(
             dist_sync_on_step=inner.dist_sync_on_step,
             sync_on_compute=inner.sync_on_compute,

@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 import torch
-import torch.utils._pytree as pytree
 import torch.distributed as dist
+import torch.utils._pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

@@ -56,9 +56,9 @@ def show_picture(module: Any, name: str, value: Any) -> None:
     if not (is_curve or is_image):
         given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise TypeError(
-            f"`self.log({name!r}, metric)`: `compute` of the metric gives {given}, which cannot be logged as a number or"
-            " drawn as a picture. Let `compute` give a dict and declare its keys in `output_names`, or log the parts:"
-            f" self.log({name + '/0'!r}, metric.compute()[0])."
+            f"`self.log({name!r}, metric)`: `compute` of the metric gives {given}, which cannot be logged as a number"
+            " or drawn as a picture. Let `compute` give a dict and declare its keys in `output_names`, or log the"
+            f" parts: self.log({name + '/0'!r}, metric.compute()[0])."
         )
     sent = (
         module is not None and importlib.util.find_spec("matplotlib") is not None and _send(module, name, value, None)

@@ -190,7 +190,8 @@ class ScalarView:
     @property
     def device(self) -> torch.device:
         """The device of the states."""
-        return self.source.outputs[self._name][0].device
+        device: torch.device = self.source.outputs[self._name][0].device
+        return device
 
     @property
     def _forward_cache(self) -> Tensor | None:
