@@ -64,10 +64,24 @@ class AdaptedMetric(Metric):
     def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.inner.update).parameters
 
+    def _before(self) -> list[tuple[str, Callable[[], list[str]]]]:
+        undo = [node.adapter.before(node.metric) for node in self._guests()]
+
+        def put_back() -> list[str]:
+            for one in undo:
+                one()
+            return []
+
+        return [*super()._before(), (self._label, put_back)]
+
+    def _guests(self) -> list[ForeignNode]:
+        return [node for node, _ in foreign_nodes("", self.inner, self._adapter) if isinstance(node, ForeignNode)]
+
     def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
-        guests = tuple(n for n, _ in foreign_nodes("", self.inner, self._adapter) if isinstance(n, ForeignNode))
         plain = super()._node(path, sharing)
-        return _AdaptedNode(plain.path, plain.label, plain.holders, plain.merge, guests=guests, shown=self._shown)
+        return _AdaptedNode(
+            plain.path, plain.label, plain.holders, plain.merge, guests=tuple(self._guests()), shown=self._shown
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +123,6 @@ class _AdaptedNode(Node):
         while self.shown:
             self.shown.pop().put_back()
         self.store.put_back()
-
-    def before(self) -> Callable[[], list[str]]:
-        undo = [guest.adapter.before(guest.metric) for guest in self.guests]
-        put_back = Node.before(self)
-
-        def put_all_back() -> list[str]:
-            for one in undo:
-                one()
-            return put_back()
-
-        return put_all_back
 
     def _show_guests(self, states: States, update_count: int) -> None:
         for guest in self.guests:

@@ -275,7 +275,13 @@ class StatefulModule(nn.Module, Host):
 
     def __setattr__(self, name: str, value: Any) -> None:
         holder: Holder | None = self.__dict__.get("_holder")
-        if holder is None:
+        if holder is not None:
+            store = holder.store
+            states = store.states
+            if name in states and states[name] is value and type(value) is Tensor and not value.requires_grad:
+                store.version += 1  # edited in place, `self.total += x`: on the way of every update
+                return
+        else:
             if isinstance(value, (nn.Module, nn.Parameter)):
                 raise StateError(f"`{self._label}`: call super().__init__() before `self.{name} = ...`.")
             super().__setattr__(name, value)
@@ -286,11 +292,8 @@ class StatefulModule(nn.Module, Host):
             self._changed()
             return
         if isinstance(value, Tensor):
-            if value is not holder.store.states[name]:
-                if not (value.requires_grad and self._keeps_graph):
-                    value = own_tensor(value, spec)
-            elif value.requires_grad and not self._keeps_graph:
-                value = value.detach()
+            if not (value.requires_grad and self._keeps_graph):
+                value = own_tensor(value, spec)
         elif not isinstance(value, list):
             raise TypeError(
                 f"`{self._label}`: state `{name}` must be a tensor or a list, but is a {type(value).__name__} instead;"
@@ -537,6 +540,15 @@ class StatefulModule(nn.Module, Host):
     def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
         """Give a node for this metric and those that may share its states, which are named in alphabetical order."""
         return Node(path, self._label, tuple((name, metric._holder) for name, metric in sharing), self._merge)
+
+    def _before(self) -> list[tuple[str, Callable[[], list[str]]]]:
+        """Remember what is shown, of this metric and of those inside it: the name of each, and what puts it back.
+
+        What puts it back gives the names of the states that it could not put back.
+        """
+        if not self._modules:
+            return [(self._label, self._holder.before())]
+        return [(node.label, holder.before()) for node in self._nodes() for holder in node.owners]
 
     def _derive(self, key: Hashable, function: Callable[..., Any], *args: Any) -> Any:
         """Give what a function makes of the states that are shown: computed once for all metrics that share them."""

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
-from syncmetrics.metric.share import Group, keep_apart
-from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_ready, owners_of, raw_update
+from syncmetrics.metric.share import Group
+from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_all_ready, raw_update
 from syncmetrics.metric.value import evaluate, hand_out
 from syncmetrics.schedule.lanes import step_lane
 from syncmetrics.states.autograd import no_graph
@@ -70,7 +70,7 @@ def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due
     if not own:
         return _step(members, args, chosen, due)
     rest = members.without(own)
-    with all_or_nothing(members.nodes()):
+    with all_or_nothing(members.metrics.values()):
         values = {name: members.metrics[name](*args, **chosen(name)) for name in own}
         if rest.metrics:
             values |= _step(rest, args, chosen, [name for name in due if name not in own])
@@ -85,11 +85,8 @@ def _has_own_forward(metric: StatefulModule) -> bool:
 def _step(
     members: Members, args: tuple[Any, ...], chosen: Callable[[str], Mapping[str, Any]], due: Sequence[str]
 ) -> dict[str, Any]:
-    for group in members.groups:
-        keep_apart(group)
-    owners = owners_of(members)
+    owners = make_all_ready(members, "forward", args, chosen)
     for name, metric in owners:
-        make_ready(metric, "forward", args, chosen(name), shared=True)
         _tell_lost_gradient(metric, args, chosen(name))
     nodes = members.nodes()
     trial = _Trial.of(owners)
@@ -170,7 +167,7 @@ def _take_in(
     if not full:
         absorb(nodes, deltas)
         return
-    with all_or_nothing(nodes):
+    with all_or_nothing([metric for _, metric in owners]):
         for name, metric in owners:
             if id(metric) in full:
                 update(name, metric)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,8 +19,7 @@ from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule, raw_function
 from syncmetrics.metric.share import keep_apart
 from syncmetrics.states.autograd import without_grad
-from syncmetrics.states.store import COPIED_NUMEL, Mode
-from syncmetrics.sync.node import Node
+from syncmetrics.states.store import Mode
 
 __all__ = ["all_or_nothing", "apply_update", "keywords", "make_ready", "update_together", "wrap_update"]
 
@@ -41,42 +39,37 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
             return
         holder = self._holder
         store = holder.store
+        had_grad = _grad_mode()
         if (
             store.mode is not _LOCAL
-            or store.holders > 1
-            or store.update_count == 0
+            or store.holders != 1
+            or not store.update_count
             or store.before_update is not None
-            or not holder.is_plain
-            or not store.on_cpu
             or self._modules
-            or _in_inference_mode()
+            or not (had_grad or not _in_inference_mode())
         ):
             make_ready(self, "update", args, kwargs)
-            with all_or_nothing(self._nodes()):
+            with all_or_nothing([self]):
                 apply_update(self, function, args, kwargs)
             return
-        # From here on it is the same once more, for what is most common and where every call would be felt: one metric
-        # with tensors as states. See `Before` and `apply_update`.
-        before: Any = store.states
-        copies = () if holder.rebinds else [(n, v, v._version, _copy_of(v)) for n, v in before.items()]
+        # From here on it is what `all_or_nothing` and `apply_update` do, once more: for what is most common and where every
+        # call would be felt, one metric whose states are its own.
+        before, count, marks = store.states, store.update_count, holder.marks()
         states = store.states = before.copy()
         store.version += 1
-        store.update_count += 1
-        had_grad = _grad_mode()
+        store.update_count = count + 1
         if had_grad:
             _set_grad_mode(False)
         try:
             function(self, *args, **kwargs)
+            if holder.lists:
+                store.note_appended(holder.lists, self._label)
             for name in states:
                 if states[name] is not before[name]:
                     store.keep_own(before)
                     break
         except BaseException as error:
-            store.states = {**before, **{name: copy for name, _, _, copy in copies if copy is not None}}
-            store.update_count -= 1
-            _say_lost(
-                error, self._label, [n for n, v, version, copy in copies if copy is None and v._version != version]
-            )
+            _say_lost(error, self._label, holder.undo(store, before, count, marks))
             _explain(error, self)
             raise
         finally:
@@ -85,10 +78,6 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
 
     update._wraps = (update, function)  # type: ignore[attr-defined]
     return update
-
-
-def _copy_of(value: Tensor) -> Tensor | None:
-    return value.clone() if value.numel() <= COPIED_NUMEL else None
 
 
 def update_together(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -104,19 +93,26 @@ def update_together(members: Members, args: tuple[Any, ...], kwargs: Mapping[str
         StateError: A member shows the states of all ranks, which are not to be changed.
     """
     chosen = keywords(members, kwargs)
+    owners = make_all_ready(members, "update", args, chosen)
+    with all_or_nothing([metric for _, metric in owners]):
+        for name, metric in owners:
+            apply_update(metric, raw_update(metric), args, chosen(name))
+
+
+def make_all_ready(
+    members: Members, verb: str, args: tuple[Any, ...], chosen: Callable[[str], Mapping[str, Any]]
+) -> list[tuple[str, StatefulModule]]:
+    """Make all members ready for a batch, and give one metric, with its name, for each store that they have.
+
+    Raises:
+        StateError: One of them shows states that are not its own.
+    """
     for one in members.groups:
         keep_apart(one)
     owners = owners_of(members)
     for name, metric in owners:
-        make_ready(metric, "update", args, chosen(name), shared=True)
-    if len(owners) == 1 and not owners[0][1]._modules:
-        (name, metric), nodes = owners[0], members.nodes()
-        with all_or_nothing(nodes):
-            apply_update(metric, raw_update(metric), args, chosen(name))
-        return
-    with all_or_nothing(members.nodes()):
-        for name, metric in owners:
-            apply_update(metric, raw_update(metric), args, chosen(name))
+        make_ready(metric, verb, args, chosen(name), shared=True)
+    return owners
 
 
 def owners_of(members: Members) -> list[tuple[str, StatefulModule]]:
@@ -241,16 +237,25 @@ def apply_update(
         _tell_undeclared(metric, attributes)
 
 
-@contextmanager
-def all_or_nothing(nodes: Sequence[Node]) -> Iterator[None]:
-    """Put every state of these nodes back if something is raised inside."""
-    undo = [(node.label, node.before()) for node in nodes]
-    try:
-        yield
-    except BaseException as error:
-        for label, put_back in reversed(undo):
-            _say_lost(error, label, put_back())
-        raise
+class all_or_nothing:  # noqa: N801 - it stands in a `with` statement
+    """Put every state of these metrics, and of those inside them, back if something is raised in the block.
+
+    Args:
+        metrics: Whose.
+    """
+
+    __slots__ = ("_undo",)
+
+    def __init__(self, metrics: Iterable[StatefulModule]) -> None:
+        self._undo = [one for metric in metrics for one in metric._core._before()]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        if error is not None:
+            for label, put_back in reversed(self._undo):
+                _say_lost(error, label, put_back())
 
 
 def _say_lost(error: BaseException, label: str, names: Iterable[str]) -> None:

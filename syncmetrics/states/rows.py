@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, SupportsIndex, TypeAlias
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -12,14 +12,10 @@ from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.joined import JoinedRows, joined_of
 from syncmetrics.states.reductions import cat_rows
 
-__all__ = ["RowBuffer", "RowMark", "back_to", "check_dense", "dim_zero_cat", "mark_of", "rows_like"]
+__all__ = ["RowBuffer", "check_dense", "dim_zero_cat", "rows_like"]
 
 #: A new tensor is as large as all before it, up to this size: what was appended is never copied a second time.
 LARGEST_BYTES = 16 << 20
-
-
-#: How far a `RowBuffer` is filled: its tensors, as they were.
-RowMark: TypeAlias = tuple[Tensor, ...]
 
 
 class RowBuffer(list[Tensor]):
@@ -157,19 +153,6 @@ class RowBuffer(list[Tensor]):
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
         # a view would take all the room behind it along; the parts are appended to a plain list, and joined by it
         return _restore, ([rows.clone() for rows in self],)
-
-
-def mark_of(value: Any) -> RowMark | int:
-    """Give what `back_to` needs to drop what is appended to a list from now on."""
-    return tuple(value) if isinstance(value, RowBuffer) else len(value)
-
-
-def back_to(value: list[Any], mark: RowMark | int) -> None:
-    """Drop what was appended to a list since the mark."""
-    if isinstance(mark, int):
-        del value[mark:]
-    else:
-        value[:] = mark
 
 
 def check_dense(value: Tensor) -> None:

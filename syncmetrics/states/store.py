@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Hashable, Iterable
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from functools import partial
+from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,22 +19,83 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
-from syncmetrics.states.rows import RowBuffer, RowMark, back_to, mark_of, rows_like
+from syncmetrics.states.rows import RowBuffer, rows_like
 from syncmetrics.states.spec import State, States, StateSpec, check_value, fresh_states, moved, own_tensor
 
-__all__ = ["Before", "Holder", "Mode", "Store"]
+__all__ = ["COPIED_NUMEL", "Holder", "Mode", "Store"]
 
 #: Up to so many elements a tensor on the CPU is copied before an update, so that an edit in place can be undone: the
 #: copy costs less than half of the addition that follows.
 COPIED_NUMEL = 4096
 
+#: Up to so many elements a list is copied before an update; of a longer one, only what is appended can be undone.
+COPIED_ELEMENTS = 64
+
+_STRIDED = torch.strided
 _use_count = torch._C._storage_Use_Count
 _ALONE: int = _use_count(torch.empty(1, device="cpu").untyped_storage()._cdata)
 
 
-#: Of each list, the tensors that `update` has appended, and how often each was edited by then: the list, the ids of the
-#: tensors, and their versions.
-Appended: TypeAlias = "dict[str, tuple[list[Any], list[int], list[int]]]"
+@dataclass(slots=True, eq=False)
+class Appended:
+    """What `update` has appended to one list.
+
+    Attributes:
+        rows: The list.
+        first: Id of its first element.
+        last: Id of the one that was appended last.
+        versions: How often each tensor had been edited by then; of plain data, 0.
+    """
+
+    rows: list[Any]
+    first: int = 0
+    last: int = 0
+    versions: list[int] = field(default_factory=list)
+
+    @property
+    def stand(self) -> bool:
+        """Whether they stand where they stood; if not, the user has edited the list, and nothing is known of it."""
+        count, rows = len(self.versions), self.rows
+        if not count:
+            return True
+        return len(rows) >= count and id(rows[0]) == self.first and id(rows[count - 1]) == self.last
+
+    def note(self) -> None:
+        """Take in what was appended since, and take the graphs off it.
+
+        Raises:
+            TypeError: Something in the list cannot be a state. The text begins with the verb.
+        """
+        rows, versions = self.rows, self.versions
+        if versions and not self.stand:
+            versions.clear()
+        start, stop = len(versions), len(rows)
+        if start == stop:
+            return
+        if not isinstance(rows[0], Tensor):
+            check_value(rows, start)
+            versions.extend(repeat(0, stop - start))
+        else:
+            for index in range(start, stop):
+                item = rows[index]
+                if type(item) is not Tensor or item.layout is not _STRIDED or item.requires_grad:
+                    check_value(rows[: index + 1], index)
+                    item = rows[index] = own_tensor(item)
+                try:
+                    versions.append(item._version)
+                except RuntimeError:  # it was made in inference mode
+                    item = rows[index] = own_tensor(item)
+                    versions.append(item._version)
+        if not start:
+            self.first = id(rows[0])
+        self.last = id(rows[-1])
+
+    def edited(self) -> int | None:
+        """Give the index of one that was edited in place since, if any was."""
+        rows = self.rows
+        if not rows or not isinstance(rows[0], Tensor) or not self.stand:
+            return None
+        return next((i for i, version in enumerate(self.versions) if rows[i]._version != version), None)
 
 
 class Mode(enum.Enum):
@@ -57,7 +121,7 @@ class Aside:
     states: States
     update_count: int
     mode: Mode
-    appended: Appended
+    appended: dict[str, Appended]
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +139,7 @@ class Store:
         device: Where the states lie.
         shown: Counts how often other states were shown: what is shown twice need not be the same.
         derived: What metrics that share the store have made of its states: of which, at which version, and what.
-        appended: What `update` has appended to the lists.
+        appended: What `update` has appended to each list.
         on_cpu: Whether the states lie on the CPU.
         before_update: What has to be done once, before the next batch is added.
     """
@@ -89,7 +153,7 @@ class Store:
     device: torch.device = field(default_factory=lambda: torch.empty(0).device)
     shown: int = 0
     derived: tuple[States, int, dict[Hashable, Any]] | None = None
-    appended: Appended = field(default_factory=dict)
+    appended: dict[str, Appended] = field(default_factory=dict)
     key: Hashable = None
     before_update: Callable[[], None] | None = None
     on_cpu: bool = field(init=False)
@@ -151,8 +215,8 @@ class Store:
         states, appended = _copied(self.states, self.appended)
         aside = []
         for below in self.aside:
-            copies, marks = _copied(below.states, below.appended)
-            aside.append(Aside(copies, below.update_count, below.mode, marks))
+            copies, known = _copied(below.states, below.appended)
+            aside.append(Aside(copies, below.update_count, below.mode, known))
         return Store(
             states,
             self.update_count,
@@ -190,25 +254,15 @@ class Store:
         """
         for name in names:
             rows = self.states[name]
-            if not isinstance(rows, list):
-                continue
             known = self.appended.get(name)
-            start = 0 if known is None or known[0] is not rows else _still_there(rows, known[1])
+            if known is None or known.rows is not rows:
+                if not isinstance(rows, list) or isinstance(rows, RowBuffer):  # a buffer checks what it is given
+                    continue
+                known = self.appended[name] = Appended(rows)
             try:
-                check_value(rows, start)
+                known.note()
             except TypeError as error:
                 raise TypeError(f"`{label}`: state `{name}` {error}") from None
-            if not rows or not isinstance(rows[0], Tensor) or isinstance(rows, RowBuffer):
-                continue
-            if known is None or not start:
-                known = self.appended[name] = (rows, [], [])
-            _, ids, versions = known
-            for index in range(start, len(rows)):
-                item = rows[index]
-                if item.requires_grad or item.is_inference():
-                    item = rows[index] = own_tensor(item)
-                ids.append(id(item))
-                versions.append(item._version)
 
     def check_appended(self, label: str) -> None:
         """Check that no tensor was edited in place since `update` appended it.
@@ -216,22 +270,17 @@ class Store:
         Raises:
             StateError: One was: the state is not what was accumulated any more.
         """
-        states = self.local[0]
-        for name, (rows, ids, versions) in self._appended_locally().items():
-            count = len(versions)
-            if states.get(name) is not rows or _still_there(rows, ids) < count:
-                continue  # the user has taken some out: which is which is not known any more
-            if [rows[index]._version for index in range(count)] == versions:
-                continue
-            index = next(index for index in range(count) if rows[index]._version != versions[index])
-            raise StateError(
-                f"`{label}`: element {index} of state `{name}` was edited in place after `update` had appended it, so"
-                f" the state is not what was accumulated any more; append a copy, `self.{name}.append(x.clone())`, and"
-                " call reset()."
-            )
-
-    def _appended_locally(self) -> Appended:
-        return self.aside[0].appended if self.aside else self.appended
+        states, appended = (
+            (self.aside[0].states, self.aside[0].appended) if self.aside else (self.states, self.appended)
+        )
+        for name, known in appended.items():
+            index = known.edited() if states.get(name) is known.rows else None
+            if index is not None:
+                raise StateError(
+                    f"`{label}`: element {index} of state `{name}` was edited in place after `update` had appended it,"
+                    " so the state is not what was accumulated any more; append a copy,"
+                    f" `self.{name}.append(x.clone())`, and call reset()."
+                )
 
     def keep_own(self, before: States) -> None:
         """Copy tensors that an update has put in place of others, where somebody else has their memory too."""
@@ -245,22 +294,21 @@ def _cast(item: Any, dtype: torch.dtype) -> Any:
     return item.to(dtype) if isinstance(item, Tensor) and item.is_floating_point() else item
 
 
-def _copied(states: States, appended: Appended) -> tuple[States, Appended]:
-    """Copy states, and what is known of the tensors in their lists, which the copies share."""
-    copies, marks = own_copy(states), {}
-    for name, (rows, ids, versions) in appended.items():
+def _copied(states: States, appended: Mapping[str, Appended]) -> tuple[States, dict[str, Appended]]:
+    """Copy states, and what is known of the elements of their lists, which the copies share."""
+    copies, known = own_copy(states), {}
+    for name, one in appended.items():
         copied = copies.get(name)
-        if rows is states.get(name) and isinstance(copied, list):
-            marks[name] = (copied, ids.copy(), versions.copy())
-    return copies, marks
+        if one.rows is states.get(name) and isinstance(copied, list):
+            known[name] = Appended(copied, one.first, one.last, one.versions.copy())
+    return copies, known
 
 
-def _still_there(rows: list[Any], ids: list[int]) -> int:
-    """Give how many of the tensors that were appended first stand where they stood; 0 if the list was edited."""
-    count = len(ids)
-    if len(rows) < count or (count and (id(rows[0]) != ids[0] or id(rows[count - 1]) != ids[-1])):
-        return 0
-    return count
+def _one_element(item: Any, like: Tensor) -> Tensor:
+    """Give a tensor of one element; what `item` gave of one of any dtype is exact in the widest."""
+    wide = {float: torch.float64, complex: torch.complex128}.get(type(item))
+    with no_graph():
+        return torch.tensor(item, dtype=wide).to(like.dtype).reshape(like.shape)
 
 
 def _is_shared(value: Tensor) -> bool:
@@ -268,40 +316,6 @@ def _is_shared(value: Tensor) -> bool:
         return int(_use_count(value.untyped_storage()._cdata)) > _ALONE
     except (RuntimeError, NotImplementedError):  # a tensor without a storage of its own
         return False
-
-
-class Before:
-    """What a store had before an update, to be put back if the update fails.
-
-    Lists and states that are bound to other tensors are put back to the byte. A tensor that is edited in place is put
-    back if it was copied: if `atomic` says so, and by default where it is on the CPU and small.
-    """
-
-    __slots__ = ("_copies", "_lists", "_states", "_store", "_uncopied", "_update_count")
-
-    def __init__(self, holder: Holder) -> None:
-        atomic = False if holder.rebinds and holder.atomic is None else holder.atomic
-        self._store = store = holder.store
-        self._states = states = store.states.copy()
-        self._update_count = store.update_count
-        self._lists: list[tuple[list[Any], RowMark | int]] = []
-        self._copies: States = {}
-        self._uncopied: list[tuple[str, Tensor, int]] = []
-        for name, value in states.items():
-            if isinstance(value, list):
-                self._lists.append((value, mark_of(value)))
-            elif atomic or (atomic is None and value.is_cpu and value.numel() <= COPIED_NUMEL):
-                self._copies[name] = value.clone()
-            elif not value.is_inference():
-                self._uncopied.append((name, value, value._version))
-
-    def put_back(self) -> list[str]:
-        """Put it back, and give the names of the states that were edited in place and not copied."""
-        for rows, mark in self._lists:
-            back_to(rows, mark)
-        self._store.states = {**self._states, **self._copies}
-        self._store.update_count = self._update_count
-        return [name for name, value, version in self._uncopied if value._version != version]
 
 
 @dataclass(slots=True, eq=False)
@@ -315,7 +329,6 @@ class Holder:
         lists: Names of the list states.
         atomic: Whether tensors are copied before an update; None for those where it is cheap.
         rebinds: Whether `update` is known to edit none, so that nothing need be copied.
-        is_plain: Whether all states are tensors, of which nothing special is asked.
     """
 
     specs: dict[str, StateSpec] = field(default_factory=dict)
@@ -324,16 +337,11 @@ class Holder:
     lists: tuple[str, ...] = ()
     atomic: bool | None = None
     rebinds: bool = False
-    is_plain: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.is_plain = not self.lists and self.atomic is None
 
     def declare(self, spec: StateSpec) -> None:
         """Add a state, or declare one anew."""
         self.specs[spec.name] = spec
         self.lists = tuple(name for name, known in self.specs.items() if known.is_list)
-        self.is_plain = not self.lists and self.atomic is None
         self.store.states = {**self.store.states, **fresh_states({spec.name: spec}, self.store.device)}
         self.store.version += 1
 
@@ -358,6 +366,71 @@ class Holder:
                 for name, value in self.store.local[0].items()
             }
         self.store.replace(states, self.store.local[1])
+
+    # -- what an update may have to undo
+
+    def marks(self) -> list[Any]:
+        """Give what `undo` needs to put back what is shown, state by state, in the order of the states.
+
+        For a list, a copy or its length. For a tensor, what is in it, where it is copied; else how often it was edited.
+        This is on the way of every update, so it asks as little as it can.
+        """
+        store, trusted = self.store, self.rebinds and self.atomic is None
+        if trusted and not self.lists:
+            return []
+        marks: list[Any] = []
+        keep = marks.append
+        on_cpu = store.on_cpu
+        most = -1 if trusted else COPIED_NUMEL if on_cpu and self.atomic is None else sys.maxsize if self.atomic else 0
+        for value in store.states.values():
+            if isinstance(value, list):
+                keep(len(value) if len(value) > COPIED_ELEMENTS and type(value) is list else value[:])
+            elif most < 0:
+                keep(None)
+            elif (count := value.numel()) == 1 and on_cpu and most:
+                keep((value.item(),))
+            elif count <= most:
+                keep(value.clone())
+            else:
+                keep(None if value.is_inference() else value._version)
+        return marks
+
+    def before(self) -> Callable[[], list[str]]:
+        """Remember what is shown, and give what puts it back, as `undo` does."""
+        store = self.store
+        return partial(self.undo, store, store.states.copy(), store.update_count, self.marks())
+
+    @staticmethod
+    def undo(store: Store, states: States, update_count: int, marks: Sequence[Any]) -> list[str]:
+        """Put back what was shown.
+
+        Args:
+            store: Where.
+            states: What it was.
+            update_count: The number of updates in it.
+            marks: What `marks` gave for it.
+
+        Returns:
+            Names of the states that cannot be put back: what is in them has changed, and was not copied.
+        """
+        found, lost = dict(states), []
+        for (name, value), mark in zip(states.items(), marks, strict=False):
+            if isinstance(value, list):
+                if isinstance(mark, list):
+                    value[:] = mark
+                else:
+                    known = store.appended.get(name)
+                    if len(value) < mark or (known is not None and known.rows is value and not known.stand):
+                        lost.append(name)
+                    del value[mark:]
+            elif isinstance(mark, tuple):
+                found[name] = _one_element(mark[0], value)
+            elif isinstance(mark, Tensor):
+                found[name] = mark
+            elif mark is not None and value._version != mark:
+                lost.append(name)
+        store.states, store.update_count = found, update_count
+        return lost
 
     def leave(self) -> None:
         """Take a store of its own, with the same content, if others hold this one too."""

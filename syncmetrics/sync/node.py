@@ -13,7 +13,7 @@ from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import grow, merge_delta, own_copy
 from syncmetrics.states.spec import States, StateSpec, fresh_states
-from syncmetrics.states.store import Before, Holder, Mode, Store
+from syncmetrics.states.store import Holder, Mode, Store
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.manifest import Part
 from syncmetrics.sync.route import Route
@@ -217,16 +217,6 @@ class Node:
         running = self.store.states
         lists = {name: [*rows, *delta.states[name]] for name, rows in running.items() if isinstance(rows, list)}
         return {name: states.get(name, lists.get(name, running[name])) for name in running}
-
-    # -- in an update
-
-    def before(self) -> Callable[[], list[str]]:
-        """Remember what this process has, and give what puts it back.
-
-        What is given gives the names of the states that it could not put back: large tensors that were edited in place.
-        """
-        known = [Before(holder) for holder in self.owners]
-        return lambda: [name for one in known for name in one.put_back()]
 
 
 def by_route(pairs: Iterable[tuple[Route, _Thing]]) -> list[tuple[list[_Thing], Route]]:

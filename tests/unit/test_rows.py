@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from syncmetrics import Metric, RowBuffer, StateError, dim_zero_cat
-from syncmetrics.states.rows import back_to, mark_of
 from syncmetrics.transport.threads import run_threads
 from tests.samples import bits
 
@@ -162,14 +161,6 @@ def test_edits_of_the_list_are_those_of_a_list() -> None:
         buffer.append(batch(4))
         plain.append(batch(4))
         assert bits(dim_zero_cat(buffer)) == bits(dim_zero_cat(plain))
-
-
-def test_back_to_a_mark() -> None:
-    for rows in ([], RowBuffer([batch(1), batch(3)])):
-        before, mark = list(rows), mark_of(rows)
-        rows.append(batch(2))
-        back_to(rows, mark)
-        assert bits(list(rows)) == bits(before)
 
 
 # ---- in a metric ----------------------------------------------------------------------------------------------------
