@@ -47,9 +47,10 @@ class AdaptedMetric(Metric):
         if any(not node.is_local for node in nodes):
             self.update(*args, **kwargs)  # which refuses it
         store = self._holder.store
-        self._books.step_value = self._adapter.forward(self.inner, args, kwargs)
+        value = self._adapter.forward(self.inner, args, kwargs)
+        self._forward_cache = value
         store.grow(store.states, store.update_count + 1)
-        return self._books.step_value
+        return value
 
     def reset(self) -> None:
         """Reset the metric inside."""
@@ -84,7 +85,7 @@ class AdaptedMetric(Metric):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _AdaptedNode(Node):
     """The node of a metric whose states are those of one or several foreign metrics.
 

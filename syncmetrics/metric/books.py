@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
+from syncmetrics.states.numbers import Number
 from syncmetrics.transport import WORLD, BoundGroup
 
 __all__ = ["Books", "Kept", "Key"]
@@ -43,7 +45,7 @@ class Books:
         settings: Counts how often an attribute that is no state was set.
         steps: Calls of `forward` since the last reset.
         values: The last values of `compute`, the latest last: one for each set of arguments.
-        step_value: The last value of `forward`.
+        step_value: The last value of `forward`, put aside.
         dtype: What `dtype` gives.
     """
 
@@ -68,3 +70,29 @@ class Books:
     def copy(self) -> Books:
         """Give books of the same metric without its values, which belong to it alone."""
         return Books(self.group, self.settings, self.steps, dtype=self.dtype)
+
+
+def aside(value: Any) -> Any:
+    """Give what `from_aside` makes a value of again, as it is now, whatever is done to what was handed out."""
+    if isinstance(value, Tensor):
+        if value.numel() == 1 and value.is_cpu and value.layout is torch.strided:
+            return Number(value.item(), value.dtype, value.shape)
+        return value.detach().clone()
+    if type(value) is dict:
+        return {key: aside(item) for key, item in value.items()}
+    if type(value) is list or type(value) is tuple:
+        return type(value)(map(aside, value))
+    return value
+
+
+def from_aside(kept: Any) -> Any:
+    """Give a value again that was put aside."""
+    if isinstance(kept, Number):
+        return kept.tensor()
+    if isinstance(kept, Tensor):
+        return kept.clone()
+    if type(kept) is dict:
+        return {key: from_aside(item) for key, item in kept.items()}
+    if type(kept) is list or type(kept) is tuple:
+        return type(kept)(map(from_aside, kept))
+    return kept

@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from syncmetrics import registry
 from syncmetrics.errors import StateError
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.metric import Metric
-from syncmetrics.metric.module import StatefulModule
+from syncmetrics.metric.module import SETTINGS, StatefulModule
 from syncmetrics.metric.names import Naming, check_affix, clashing, flatten
 from syncmetrics.metric.options import check_period, check_rank
 from syncmetrics.metric.pending import PendingStates, PendingValue, compute_async, sync_async
@@ -32,6 +32,23 @@ from syncmetrics.sync import Host, Node, Route, Syncable
 __all__ = ["MetricCollection"]
 
 _Self = TypeVar("_Self", bound="MetricCollection")
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """The members of a collection, and what has to be as it was for them to be so still.
+
+    Attributes:
+        own: Settings of the collection.
+        settings: How often any setting of any metric had been changed.
+        of_each: How often those of its metrics had been.
+        members: The members.
+    """
+
+    own: tuple[Any, ...]
+    settings: int
+    of_each: list[tuple[int, ...]]
+    members: Members
 
 
 class MetricCollection(nn.Module, Host):
@@ -76,7 +93,7 @@ class MetricCollection(nn.Module, Host):
         self.postfix = check_affix("postfix", postfix)
         self._compute_groups = compute_groups
         self._namings: dict[str, Naming] = {}
-        self._known: tuple[Any, Members] | None = None
+        self._known: _Known | None = None
         self._steps = 0
         self._named_apart = False
         self.add_metrics(metrics, *additional_metrics)
@@ -348,19 +365,20 @@ class MetricCollection(nn.Module, Host):
 
     def _members(self) -> Members:
         """Give the metrics for the verbs, and who of them may share states: found anew when a setting has changed."""
-        modules, names = self._modules, self._namings
-        stamp = [modules[name]._settings() for name in names]  # type: ignore[union-attr,operator]  # they are metrics
-        if self._known is not None and self._known[0] == stamp:
-            members = self._known[1]
-            set_now = (self.sync_every, self.compute_on, self._label)
-            if (members.sync_every, members.compute_on, members.label) == set_now:
-                return members
-        metrics = dict(zip(names, self.values(), strict=True))
-        apart = [[name] for name in names] if self._compute_groups is False else None
+        known, own = self._known, (self.sync_every, self.compute_on, self.prefix)
+        if known is not None and known.own == own:
+            if known.settings == SETTINGS[0]:
+                return known.members
+            if known.of_each == [metric._settings() for metric in self.values()]:
+                known.settings = SETTINGS[0]  # it was another metric's
+                return known.members
+        of_each = [metric._settings() for metric in self.values()]
+        apart = [[name] for name in self._namings] if self._compute_groups is False else None
         if not isinstance(self._compute_groups, bool):
             apart = [list(some) for some in self._compute_groups]
+        metrics = dict(zip(self._namings, self.values(), strict=True))
         members = Members(self._label, metrics, group(metrics, apart), self.sync_every, self.compute_on)
-        self._known = (stamp, members)
+        self._known = _Known(own, SETTINGS[0], of_each, members)
         return members
 
     @property

@@ -14,7 +14,7 @@ from syncmetrics.sync.route import Route
 __all__ = ["Members", "one"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Members:
     """Metrics by name, and what is said of them as a whole.
 

@@ -95,7 +95,8 @@ class Metric(StatefulModule):
 
         Collective if `dist_sync_on_step=True`, in every n-th call with `sync_every=n`.
         """
-        make_ready(self, "forward", args, kwargs)
+        if not self._core._holder.store.is_ready:
+            make_ready(self, "forward", args, kwargs)  # which may begin to count steps anew
         return step(one(self), args, kwargs, [""] if self._count_step() else [])[""]
 
     def sync(

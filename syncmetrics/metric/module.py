@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from syncmetrics.checkpoint import state_dict as checkpoint
 from syncmetrics.errors import StateError
-from syncmetrics.metric.books import Books
+from syncmetrics.metric.books import Books, aside, from_aside
 from syncmetrics.metric.options import check_period, check_rank, refuse_unknown
 from syncmetrics.registry import meet_hosts
 from syncmetrics.states.merge import merge_over_time, own_copy
@@ -27,12 +27,15 @@ from syncmetrics.sync.route import Route
 from syncmetrics.transport import WORLD, bind_group, transport_over, unbind_group
 from syncmetrics.transport.patience import check_seconds
 
-__all__ = ["StatefulModule", "raw_function"]
+__all__ = ["SETTINGS", "StatefulModule", "raw_function"]
 
 _Self = TypeVar("_Self", bound="StatefulModule")
 
 #: With whom a metric is synced, and when: equal in all metrics that share their states.
 _POLICY = ("dist_sync_on_step", "sync_every", "sync_on_compute", "sync_timeout", "compute_on")
+
+#: Counts how often a setting of any metric was changed, so that one look tells that none was.
+SETTINGS = [0]
 
 #: Methods that a user may have put in place of those of the class: such a metric shares with nobody.
 _OVERRIDES = frozenset({"update", "compute", "forward", "reset"})
@@ -274,16 +277,15 @@ class StatefulModule(nn.Module, Host):
             return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        holder: Holder | None = self.__dict__.get("_holder")
-        if holder is not None:
+        try:
+            holder: Holder = self.__dict__["_holder"]
             store = holder.store
             states = store.states
-            if name in states and states[name] is value and type(value) is Tensor and not value.requires_grad:
-                store.version += 1  # edited in place, `self.total += x`: on the way of every update
-                return
-        else:
+            if states is store.lent and states.get(name, states) is value:
+                return  # edited in place in an update, `self.total += x`: there is nothing to do
+        except KeyError:
             if isinstance(value, (nn.Module, nn.Parameter)):
-                raise StateError(f"`{self._label}`: call super().__init__() before `self.{name} = ...`.")
+                raise StateError(f"`{self._label}`: call super().__init__() before `self.{name} = ...`.") from None
             super().__setattr__(name, value)
             return
         spec = holder.specs.get(name)
@@ -301,7 +303,12 @@ class StatefulModule(nn.Module, Host):
             )
         elif isinstance(spec.default, RowBuffer) and not isinstance(value, RowBuffer):
             value = rows_like(spec.default, value)
-        holder.set(name, value)
+        holder.store.set(name, value)
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Do as every module does. A metric inside changes what is updated, synced and shared."""
+        super().add_module(name, module)
+        self._changed()
 
     def __delattr__(self, name: str) -> None:
         if name in self._holder.specs:
@@ -392,15 +399,15 @@ class StatefulModule(nn.Module, Host):
 
     @property
     def _forward_cache(self) -> Any:
-        return self._books.step_value
+        return from_aside(self._books.step_value)
 
     @_forward_cache.setter
     def _forward_cache(self, value: Any) -> None:
-        self._books.step_value = value
+        self._books.step_value = aside(value)
 
     @property
     def _computed(self) -> Any:
-        return self._books.values[-1].value if self._books.values else None
+        return from_aside(self._books.values[-1].value) if self._books.values else None
 
     @_computed.setter
     def _computed(self, value: Any) -> None:
@@ -582,7 +589,9 @@ class StatefulModule(nn.Module, Host):
         else from now on than those that it shares its states with.
         """
         self._books.settings += 1
+        SETTINGS[0] += 1
         holder = self._holder
+        holder.store.is_ready = False
         if holder.store.holders > 1 and holder.store.key != self._sharing_key():
             holder.leave()
 

@@ -18,7 +18,7 @@ from syncmetrics.sync.node import Node
 __all__ = ["Group", "group", "keep_apart", "reset_together", "share"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
     """Metrics of a collection that may share their states; mostly one alone.
 
@@ -29,18 +29,31 @@ class Group:
 
     names: tuple[str, ...]
     metrics: tuple[StatefulModule, ...]
+    _node: Node | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of them have one store between them, which nobody else has. It is asked before every update."""
+        if len(self.metrics) == 1:
+            return self.metrics[0]._core._holder.store.holders == 1
+        return self.node.is_whole
+
+    @property
+    def node(self) -> Node:
+        """Their one node, if they are several."""
+        if self._node is None:
+            cores = [(name, metric._core) for name, metric in zip(self.names, self.metrics, strict=True)]
+            self._node = cores[0][1]._node(self.names[0], cores)
+        return self._node
 
     def nodes(self) -> list[Node]:
         """Give their nodes: one for all of them; and for a metric alone also those of the metrics inside it."""
-        if len(self.metrics) == 1:
-            return self.metrics[0]._nodes(self.names[0])
-        cores = [(name, metric._core) for name, metric in zip(self.names, self.metrics, strict=True)]
-        return [cores[0][1]._node(self.names[0], cores)]
+        return self.metrics[0]._nodes(self.names[0]) if len(self.metrics) == 1 else [self.node]
 
     def owners(self) -> list[StatefulModule]:
         """Give one of the metrics for each store that they have between them: one, unless they have gone apart."""
-        if len(self.metrics) == 1:
-            return list(self.metrics)
+        if len(self.metrics) == 1 or self.is_whole:
+            return [self.metrics[0]]
         return list({id(metric._core._holder.store): metric for metric in reversed(self.metrics)}.values())[::-1]
 
 
@@ -77,7 +90,7 @@ def share(groups: Iterable[Group]) -> None:
 
 def keep_apart(group: Group) -> None:
     """Give the metrics of a group stores that nobody outside of it holds, so that nothing is done to others."""
-    if len(group.metrics) == 1 and group.metrics[0]._core._holder.store.holders == 1:
+    if group.is_whole:
         return
     by_store: dict[int, list[Holder]] = {}
     for metric in group.metrics:
@@ -110,6 +123,6 @@ def _hold(holders: Iterable[Holder], store: Store, key: Hashable) -> None:
     holders = list(holders)
     for holder in holders:
         if holder.store is not store:
-            holder.store.holders -= 1
+            holder.store.let_go()
             holder.store = store
-    store.holders, store.key = len(holders), key
+    store.holders, store.key, store.bond, store.is_ready = len(holders), key, None, False

@@ -23,20 +23,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from syncmetrics.metric.books import aside
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
-from syncmetrics.metric.share import Group
 from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_all_ready, raw_update
 from syncmetrics.metric.value import evaluate, hand_out
 from syncmetrics.schedule.lanes import step_lane
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
+from syncmetrics.states.rows import rows_like
 from syncmetrics.states.spec import State, States
 from syncmetrics.states.store import Holder, Mode
 from syncmetrics.sync import Merged, Node, absorb, put_back, sync_parts
 
 __all__ = ["step"]
+
+_grad_mode = torch.is_grad_enabled
 
 #: So many times a class is found out about.
 _TRIALS = 3
@@ -86,47 +89,85 @@ def _step(
     members: Members, args: tuple[Any, ...], chosen: Callable[[str], Mapping[str, Any]], due: Sequence[str]
 ) -> dict[str, Any]:
     owners = make_all_ready(members, "forward", args, chosen)
-    for name, metric in owners:
-        _tell_lost_gradient(metric, args, chosen(name))
     nodes = members.nodes()
-    trial = _Trial.of(owners)
-    deltas: list[list[Merged]] = []
-    try:
-        for node in nodes:
-            node.show_fresh()
+    graph = _grad_mode()
+    if graph:
         for name, metric in owners:
-            apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=_has_gradient(metric))
-        deltas = [[_brought(holder) for holder in node.owners] for node in nodes]
-        synced = _show_step_of_all(members, due)
+            _tell_lost_gradient(metric, args, chosen(name))
+    unknown = [(name, metric) for name, metric in owners if _is_unknown(metric)]
+    trial = _Trial(unknown) if unknown else None
+    with no_graph():
         try:
-            values = {name: _value_of(metric) for name, metric in members.metrics.items()}
+            for node in nodes:
+                node.show_fresh()
+            for name, metric in owners:
+                if graph and metric.is_differentiable:
+                    with torch.enable_grad():
+                        apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
+                else:
+                    apply_update(metric, raw_update(metric), args, chosen(name))
+            brought = [[_Brought(holder) for holder in node.owners] for node in nodes]
+            synced = _show_step_of_all(members, due) if due else []
+            try:
+                values = {name: _value_of(metric, graph) for name, metric in members.metrics.items()}
+            finally:
+                put_back(synced)
         finally:
-            put_back(synced)
-    finally:
-        put_back(nodes)
-    _take_in(members, owners, nodes, deltas, lambda n, m: apply_update(m, raw_update(m), args, chosen(n)), trial)
+            put_back(nodes)
+        _take_in(members, nodes, brought, lambda n, m: apply_update(m, raw_update(m), args, chosen(n)), trial)
     for name, metric in members.metrics.items():
-        metric._books.step_value = values[name]
+        metric._books.step_value = aside(values[name])
         remember(values[name], metric, "forward", is_global=name in due)
     return values
 
 
-def _value_of(metric: StatefulModule) -> Any:
-    if _has_gradient(metric):
-        return hand_out(evaluate(metric), metric)
-    with no_graph():
-        return hand_out(evaluate(metric), metric)
+def _value_of(metric: StatefulModule, graph: bool) -> Any:
+    if graph and metric.is_differentiable:
+        with torch.enable_grad():
+            return hand_out(evaluate(metric), metric)
+    return hand_out(evaluate(metric), metric)
 
 
-def _has_gradient(metric: StatefulModule) -> bool:
-    """Whether the value of a batch is to keep its graph."""
-    return bool(metric.is_differentiable) and torch.is_grad_enabled()
+class _Brought:
+    """What a batch brought: the states that are shown after the update.
+
+    `compute` sees them too, and may edit them. That is seen afterwards, and then the batch is not taken from here.
+
+    Args:
+        holder: Whose store shows them.
+    """
+
+    __slots__ = ("_marks", "delta")
+
+    def __init__(self, holder: Holder) -> None:
+        store = holder.store
+        states: States = {}
+        self._marks: list[Any] = []
+        for name, value in store.states.items():
+            if isinstance(value, list):
+                self._marks.append([(item, item._version) for item in value if isinstance(item, Tensor)])
+                states[name] = _detached(value)
+            else:
+                self._marks.append(value._version)
+                states[name] = value.detach() if value.requires_grad else value
+        self.delta = Merged(states, store.update_count)
+
+    @property
+    def was_edited(self) -> bool:
+        """Whether `compute` has edited something of it in place."""
+        for value, mark in zip(self.delta.states.values(), self._marks, strict=True):
+            if isinstance(value, list):
+                if any(item._version != version for item, version in mark):
+                    return True
+            elif value._version != mark:
+                return True
+        return False
 
 
-def _brought(holder: Holder) -> Merged:
-    """Give what a batch brought: copies, for `compute` may edit what it sees, and a graph may need it."""
-    store = holder.store
-    return Merged(store.states if holder.rebinds else own_copy(store.states, detach=True), store.update_count)
+def _detached(rows: list[Any]) -> list[Any]:
+    if any(isinstance(item, Tensor) and item.requires_grad for item in rows):
+        return rows_like(rows, [item.detach() for item in rows])
+    return rows.copy()
 
 
 def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
@@ -149,37 +190,54 @@ def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
 
 def _take_in(
     members: Members,
-    owners: Sequence[tuple[str, StatefulModule]],
     nodes: Sequence[Node],
-    deltas: Sequence[Sequence[Merged]],
+    brought: Sequence[Sequence[_Brought]],
     update: Callable[[str, StatefulModule], None],
-    trial: _Trial,
+    trial: _Trial | None,
 ) -> None:
     """Take a batch into the running states of all members, or of none: merge it, or update in full."""
-    full = {id(metric) for name, metric in owners if not _merges(members, name, metric)}
-    differing = {id(metric) for name, metric in trial.differing(nodes, deltas, full, update)}
-    full |= differing
-    stores = {id(node.store) for _, metric in owners if id(metric) in full for node in metric._core._nodes()}
-    merging = [
-        (node, [Merged({}, 0) if id(h.store) in stores else d for h, d in zip(node.owners, found, strict=True)])
-        for node, found in zip(nodes, deltas, strict=True)
-    ]
+    deltas = [[one.delta for one in of_node] for of_node in brought]
+    full = _in_full_of(members, nodes, brought)
+    if trial is not None:
+        full |= trial.differing(nodes, deltas, full, update)
     if not full:
         absorb(nodes, deltas)
         return
-    with all_or_nothing([metric for _, metric in owners]):
-        for name, metric in owners:
-            if id(metric) in full:
-                update(name, metric)
-        absorb([node for node, _ in merging], [found for _, found in merging])
+    stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
+    nothing = Merged({}, 0)
+    merging = [
+        [nothing if id(holder.store) in stores else delta for holder, delta in zip(node.owners, of_node, strict=True)]
+        for node, of_node in zip(nodes, deltas, strict=True)
+    ]
+    with all_or_nothing(full.values()):
+        for name, metric in full.items():
+            update(name, metric)
+        absorb(nodes, merging)
 
 
-def _merges(members: Members, name: str, metric: StatefulModule) -> bool:
-    """Whether what a batch brought can be merged into the running states of a metric and of those that share them."""
-    group = next((one for one in members.groups if name in one.names), Group((name,), (metric,)))
-    if any(one.full_state_update for one in group.metrics) or type(metric) in _in_full:
-        return False
-    return all(node.can_merge for node in metric._core._nodes())
+def _in_full_of(
+    members: Members, nodes: Sequence[Node], brought: Sequence[Sequence[_Brought]]
+) -> dict[str, StatefulModule]:
+    """Give the metrics, by name, of which what a batch brought cannot be merged: they are updated with it once more."""
+    found = {}
+    edited = {
+        id(holder.store)
+        for node, of_node in zip(nodes, brought, strict=True)
+        for holder, one in zip(node.owners, of_node, strict=True)
+        if one.was_edited
+    }
+    for group in members.groups:
+        wanted = any(metric.full_state_update for metric in group.metrics)
+        for metric in group.owners():
+            core = metric._core
+            if core._modules:
+                own = core._nodes()
+                fits = all(node.can_merge for node in own) and edited.isdisjoint(id(node.store) for node in own)
+            else:
+                fits = (core._holder.merges or core._merge is not None) and id(core._holder.store) not in edited
+            if wanted or not fits or type(metric) in _in_full:
+                found[group.names[group.metrics.index(metric)]] = metric if len(group.metrics) == 1 else core
+    return found
 
 
 class _Trial:
@@ -192,29 +250,24 @@ class _Trial:
     def __init__(self, owners: Sequence[tuple[str, StatefulModule]]) -> None:
         self._owners = owners
         self._before = [(module, _attributes(module)) for _, metric in owners for module in _metrics_in(metric)]
-        self._random = _random_state() if owners else None
-
-    @classmethod
-    def of(cls, owners: Sequence[tuple[str, StatefulModule]]) -> _Trial:
-        """Take those of these metrics that are to be found out about."""
-        return cls([(name, metric) for name, metric in owners if _is_unknown(metric)])
+        self._random = _random_state()
 
     def differing(
         self,
         nodes: Sequence[Node],
         deltas: Sequence[Sequence[Merged]],
-        full: set[int],
+        full: Mapping[str, StatefulModule],
         update: Callable[[str, StatefulModule], None],
-    ) -> list[tuple[str, StatefulModule]]:
+    ) -> dict[str, StatefulModule]:
         """Give those for which it makes one. All states, attributes and random numbers are what they were."""
-        found = []
+        found = {}
         delta_of = {
             id(holder.store): delta
             for node, of_node in zip(nodes, deltas, strict=True)
             for holder, delta in zip(node.owners, of_node, strict=True)
         }
         for name, metric in self._owners:
-            if id(metric) in full:
+            if name in full:
                 continue
             own = metric._core._nodes()
             merged = [_merged(node, delta_of[id(node.store)]) for node in own]
@@ -224,7 +277,7 @@ class _Trial:
                 _agreed[cls] = _agreed.get(cls, 0) + 1
                 continue
             _in_full.add(cls)
-            found.append((name, metric))
+            found[name] = metric
             warnings.warn(
                 f"`{metric._label}` reads its states in `update`, so that what a batch brings cannot be merged into"
                 " them: `forward` calls `update` twice from now on. Set `full_state_update = True` on the class to say"
@@ -258,7 +311,7 @@ class _Trial:
 
 def _is_unknown(metric: StatefulModule) -> bool:
     cls = type(metric)
-    if metric.full_state_update is not None or cls in _in_full or _agreed.get(cls, 0) >= _TRIALS:
+    if metric.full_state_update is not None or _agreed.get(cls, 0) >= _TRIALS or cls in _in_full:
         return False
     nodes = metric._core._nodes()
     return any(node.update_count > 0 for node in nodes) and all(node.can_merge for node in nodes)
@@ -335,7 +388,7 @@ _told: set[type] = set()
 
 def _tell_lost_gradient(metric: StatefulModule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Tell once of a class that does not say whether it is differentiable, if its value could have had a gradient."""
-    if metric.is_differentiable is not None or not torch.is_grad_enabled() or type(metric) in _told:
+    if metric.is_differentiable is not None or type(metric) in _told:
         return
     if any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values())):
         _told.add(type(metric))

@@ -23,7 +23,6 @@ from syncmetrics.states.store import Mode
 
 __all__ = ["all_or_nothing", "apply_update", "keywords", "make_ready", "update_together", "wrap_update"]
 
-_LOCAL = Mode.LOCAL
 _grad_mode = torch.is_grad_enabled
 _set_grad_mode = torch._C._set_grad_enabled
 _in_inference_mode = torch.is_inference_mode_enabled
@@ -40,39 +39,45 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
         holder = self._holder
         store = holder.store
         had_grad = _grad_mode()
-        if (
-            store.mode is not _LOCAL
-            or store.holders != 1
-            or not store.update_count
-            or store.before_update is not None
-            or self._modules
-            or not (had_grad or not _in_inference_mode())
-        ):
+        if not store.is_ready or (not had_grad and _in_inference_mode()):
             make_ready(self, "update", args, kwargs)
             with all_or_nothing([self]):
                 apply_update(self, function, args, kwargs)
+            store = self._holder.store
+            store.is_ready = store.mode is Mode.LOCAL and store.holders == 1 and not self._modules
             return
-        # From here on it is what `all_or_nothing` and `apply_update` do, once more: for what is most common and where every
-        # call would be felt, one metric whose states are its own.
-        before, count, marks = store.states, store.update_count, holder.marks()
-        states = store.states = before.copy()
+        # From here on it is what `all_or_nothing` and `apply_update` do, once more: for what is most common and where
+        # every call would be felt, one metric whose states are its own.
+        before, count = store.states, store.update_count
+        if holder.numbers and store.on_cpu:
+            marks = []
+            try:
+                for value in before.values():
+                    marks.append(value.item())  # type: ignore[union-attr]  # they are tensors
+            except RuntimeError:  # one of them has grown
+                marks = holder.marks()
+        else:
+            marks = holder.marks()
+        store.lent = before
         store.version += 1
         store.update_count = count + 1
         if had_grad:
             _set_grad_mode(False)
         try:
-            function(self, *args, **kwargs)
+            if kwargs:
+                function(self, *args, **kwargs)
+            else:
+                function(self, *args)
             if holder.lists:
                 store.note_appended(holder.lists, self._label)
-            for name in states:
-                if states[name] is not before[name]:
-                    store.keep_own(before)
-                    break
+            if store.states is not before:
+                store.keep_own(before)
         except BaseException as error:
             _say_lost(error, self._label, holder.undo(store, before, count, marks))
             _explain(error, self)
             raise
         finally:
+            store.lent = None
             if had_grad:
                 _set_grad_mode(True)
 
@@ -108,17 +113,22 @@ def make_all_ready(
         StateError: One of them shows states that are not its own.
     """
     for one in members.groups:
-        keep_apart(one)
+        if not one.is_whole:
+            keep_apart(one)
     owners = owners_of(members)
     for name, metric in owners:
-        make_ready(metric, verb, args, chosen(name), shared=True)
+        if not metric._core._holder.store.is_ready:
+            make_ready(metric, verb, args, chosen(name), shared=True)
     return owners
 
 
 def owners_of(members: Members) -> list[tuple[str, StatefulModule]]:
     """Give one metric for each store that the members have between them, with its name."""
+    groups = members.groups
+    if len(groups) == 1 and len(groups[0].metrics) == 1:
+        return [(groups[0].names[0], groups[0].metrics[0])]
     owners, seen = [], set[int]()
-    for one in members.groups:
+    for one in groups:
         for metric in one.owners():
             key = id(metric._core._holder.store)
             if key not in seen or metric._core._modules:
@@ -214,8 +224,7 @@ def apply_update(
         return
     holder = metric._holder
     store = holder.store
-    before = store.states
-    store.states = before.copy()
+    before = store.lent = store.states
     store.version += 1
     store.update_count += 1
     nothing_declared = store.update_count == 1 and not holder.specs and not metric._modules
@@ -228,11 +237,14 @@ def apply_update(
     except Exception as error:
         _explain(error, metric)
         raise
+    finally:
+        store.lent = None
     if keep_graph:
         return
     if holder.lists:
         store.note_appended(holder.lists, metric._label)
-    store.keep_own(before)
+    if store.states is not before:
+        store.keep_own(before)
     if nothing_declared:
         _tell_undeclared(metric, attributes)
 

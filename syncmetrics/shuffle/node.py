@@ -33,7 +33,7 @@ class Answered(dict[str, State]):
         self.answers = answers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ShuffleNode(Node):
     """One metric's store whose rows are gathered while they are few, and shuffled when they are many.
 

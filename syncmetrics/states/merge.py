@@ -16,31 +16,18 @@ from syncmetrics.states.spec import State, States, StateSpec
 __all__ = ["grow", "merge_delta", "merge_over_time", "own_copy"]
 
 
-def own_copy(states: Mapping[str, State], *, elements: bool = False, detach: bool = False) -> States:
+def own_copy(states: Mapping[str, State], *, elements: bool = False) -> States:
     """Copy tensors and lists, so that editing the copy does not reach the original.
 
     Args:
         states: What to copy.
         elements: Whether the tensors in lists are copied too; else the copies share them.
-        detach: Whether the tensors in lists are taken off their graph; the others are in any case.
     """
     with no_graph():
         return {
-            name: value.clone()
-            if isinstance(value, Tensor)
-            else _with_elements(value)
-            if elements
-            else _detached(value)
-            if detach
-            else value.copy()
+            name: value.clone() if isinstance(value, Tensor) else _with_elements(value) if elements else value.copy()
             for name, value in states.items()
         }
-
-
-def _detached(rows: list[Any]) -> list[Any]:
-    if any(isinstance(item, Tensor) and item.requires_grad for item in rows):
-        return rows_like(rows, [item.detach() for item in rows])
-    return rows.copy()
 
 
 def _with_elements(rows: list[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
+from syncmetrics.states.numbers import tensor_of
 from syncmetrics.states.rows import RowBuffer, rows_like
 from syncmetrics.states.spec import State, States, StateSpec, check_value, fresh_states, moved, own_tensor
 
@@ -116,12 +117,14 @@ class Aside:
         update_count: Number of updates in them.
         mode: Whose states they are.
         appended: As in the store.
+        is_ready: As in the store.
     """
 
     states: States
     update_count: int
     mode: Mode
     appended: dict[str, Appended]
+    is_ready: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +137,7 @@ class Store:
         mode: Whose states these are.
         aside: What is put aside while these are shown: the local states at the bottom, steps within steps above.
         holders: Number of metrics that hold this store.
+        bond: Stands for who holds it: another one whenever that changes; None until somebody asks.
         key: What these have in common, if they are several.
         version: Counts changes, so that a value computed from the states knows when it is out of date.
         device: Where the states lie.
@@ -142,6 +146,8 @@ class Store:
         appended: What `update` has appended to each list.
         on_cpu: Whether the states lie on the CPU.
         before_update: What has to be done once, before the next batch is added.
+        lent: What an update under way will put back if it fails: these states are copied before one of them is set.
+        is_ready: Whether an update needs no preparation: the states are local, are no one else's, and have seen one.
     """
 
     states: States = field(default_factory=dict)
@@ -155,7 +161,10 @@ class Store:
     derived: tuple[States, int, dict[Hashable, Any]] | None = None
     appended: dict[str, Appended] = field(default_factory=dict)
     key: Hashable = None
+    bond: object = None
     before_update: Callable[[], None] | None = None
+    lent: States | None = None
+    is_ready: bool = False
     on_cpu: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -163,8 +172,9 @@ class Store:
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
         """Show other states, and put the present ones aside."""
-        self.aside.append(Aside(self.states, self.update_count, self.mode, self.appended))
+        self.aside.append(Aside(self.states, self.update_count, self.mode, self.appended, self.is_ready))
         self.states, self.update_count, self.mode, self.appended = states, update_count, mode, {}
+        self.is_ready = False
         self.shown += 1
         self.derived = None
 
@@ -172,12 +182,8 @@ class Store:
         """Show again what was put aside last. It does nothing if nothing was, as after a reset."""
         if self.aside:
             top = self.aside[-1]
-            self.states, self.update_count, self.mode, self.appended = (
-                top.states,
-                top.update_count,
-                top.mode,
-                top.appended,
-            )
+            self.states, self.update_count, self.mode = top.states, top.update_count, top.mode
+            self.appended, self.is_ready = top.appended, top.is_ready
             self.aside.pop()
         self.derived = None
 
@@ -201,6 +207,7 @@ class Store:
         self.aside.clear()
         self.appended = {}
         self.mode = Mode.LOCAL
+        self.is_ready = False
         self.grow(states, update_count)
 
     @property
@@ -231,8 +238,13 @@ class Store:
 
     def fork(self, holders: int = 1) -> Store:
         """Give a copy to some of the metrics that hold this store."""
-        self.holders -= holders
+        self.let_go(holders)
         return self.copy(holders)
+
+    def let_go(self, holders: int = 1) -> None:
+        """Note that so many metrics hold this store no more."""
+        self.holders -= holders
+        self.bond = None
 
     def move(self, specs: dict[str, StateSpec], device: torch.device) -> None:
         """Bring all states to another device. What comes from the meta device had no values, and gets its defaults."""
@@ -287,7 +299,14 @@ class Store:
         for name, value in self.states.items():
             if isinstance(value, Tensor) and value is not before.get(name) and _is_shared(value):
                 with no_graph():
-                    self.states[name] = value.clone()
+                    self.set(name, value.clone())
+
+    def set(self, name: str, value: State) -> None:
+        """Put a value in place of a state that is shown."""
+        if self.states is self.lent:
+            self.states = self.states.copy()
+        self.states[name] = value
+        self.version += 1
 
 
 def _cast(item: Any, dtype: torch.dtype) -> Any:
@@ -302,13 +321,6 @@ def _copied(states: States, appended: Mapping[str, Appended]) -> tuple[States, d
         if one.rows is states.get(name) and isinstance(copied, list):
             known[name] = Appended(copied, one.first, one.last, one.versions.copy())
     return copies, known
-
-
-def _one_element(item: Any, like: Tensor) -> Tensor:
-    """Give a tensor of one element; what `item` gave of one of any dtype is exact in the widest."""
-    wide = {float: torch.float64, complex: torch.complex128}.get(type(item))
-    with no_graph():
-        return torch.tensor(item, dtype=wide).to(like.dtype).reshape(like.shape)
 
 
 def _is_shared(value: Tensor) -> bool:
@@ -329,6 +341,9 @@ class Holder:
         lists: Names of the list states.
         atomic: Whether tensors are copied before an update; None for those where it is cheap.
         rebinds: Whether `update` is known to edit none, so that nothing need be copied.
+        numbers: Whether every state was declared as one number, which may be edited and is to be copied.
+        merges: Whether every state can be merged with what came later, by its reduction.
+        defaults: The defaults on the device of the store, and that device.
     """
 
     specs: dict[str, StateSpec] = field(default_factory=dict)
@@ -337,17 +352,33 @@ class Holder:
     lists: tuple[str, ...] = ()
     atomic: bool | None = None
     rebinds: bool = False
+    numbers: bool = False
+    merges: bool = True
+    defaults: tuple[torch.device | None, States] = field(default=(None, {}), init=False)
 
     def declare(self, spec: StateSpec) -> None:
         """Add a state, or declare one anew."""
         self.specs[spec.name] = spec
         self.lists = tuple(name for name, known in self.specs.items() if known.is_list)
+        copied = not self.rebinds if self.atomic is None else self.atomic
+        self.numbers = copied and all(
+            isinstance(s.default, Tensor) and s.default.numel() == 1 for s in self.specs.values()
+        )
+        self.merges = all(known.is_list or known.reduction.over_time is not None for known in self.specs.values())
+        self.defaults = (None, {})
         self.store.states = {**self.store.states, **fresh_states({spec.name: spec}, self.store.device)}
         self.store.version += 1
 
+    def fresh_states(self) -> States:
+        """Give new states as after `reset`. It is to be called where no graph is recorded, and in no inference mode."""
+        device, defaults = self.defaults
+        if device is not self.store.device:
+            device, defaults = self.defaults = self.store.device, fresh_states(self.specs, self.store.device)
+        return {name: rows_like(v, []) if isinstance(v, list) else v.clone() for name, v in defaults.items()}
+
     def copy(self) -> Holder:
         """Give an independent holder of the same content, for a copy of the metric."""
-        return Holder(dict(self.specs), self.store.copy(), self.fresh, self.lists, self.atomic, self.rebinds)
+        return replace(self, specs=dict(self.specs), store=self.store.copy())
 
     def cast(self, dtype: torch.dtype) -> None:
         """Keep floating point states in another dtype from now on; a sum or mean in at least float32."""
@@ -357,6 +388,7 @@ class Holder:
                     default = own_tensor(spec.default.to(dtype), spec)
                     offset = None if spec.offset is None else default
                     self.specs[name] = replace(spec, default=default, offset=offset)
+            self.defaults = (None, {})
             states = {
                 name: own_tensor(value.to(dtype), self.specs[name])
                 if isinstance(value, Tensor) and value.is_floating_point()
@@ -372,10 +404,11 @@ class Holder:
     def marks(self) -> list[Any]:
         """Give what `undo` needs to put back what is shown, state by state, in the order of the states.
 
-        For a list, a copy or its length. For a tensor, what is in it, where it is copied; else how often it was edited.
-        This is on the way of every update, so it asks as little as it can.
+        For a list, a copy or its length. For a tensor, what is in it, where it is copied; else how often it was edited,
+        in a tuple. This is on the way of every update, so it asks as little as it can.
         """
-        store, trusted = self.store, self.rebinds and self.atomic is None
+        store = self.store
+        trusted = self.rebinds and self.atomic is None
         if trusted and not self.lists:
             return []
         marks: list[Any] = []
@@ -388,17 +421,17 @@ class Holder:
             elif most < 0:
                 keep(None)
             elif (count := value.numel()) == 1 and on_cpu and most:
-                keep((value.item(),))
+                keep(value.item())
             elif count <= most:
                 keep(value.clone())
             else:
-                keep(None if value.is_inference() else value._version)
+                keep(None if value.is_inference() else (value._version,))
         return marks
 
     def before(self) -> Callable[[], list[str]]:
         """Remember what is shown, and give what puts it back, as `undo` does."""
         store = self.store
-        return partial(self.undo, store, store.states.copy(), store.update_count, self.marks())
+        return partial(self.undo, store, store.states, store.update_count, self.marks())
 
     @staticmethod
     def undo(store: Store, states: States, update_count: int, marks: Sequence[Any]) -> list[str]:
@@ -424,11 +457,10 @@ class Holder:
                         lost.append(name)
                     del value[mark:]
             elif isinstance(mark, tuple):
-                found[name] = _one_element(mark[0], value)
-            elif isinstance(mark, Tensor):
-                found[name] = mark
-            elif mark is not None and value._version != mark:
-                lost.append(name)
+                if value._version != mark[0]:
+                    lost.append(name)
+            elif mark is not None:
+                found[name] = mark if isinstance(mark, Tensor) else tensor_of(mark, value.dtype, value.shape)
         store.states, store.update_count = found, update_count
         return lost
 
@@ -441,13 +473,8 @@ class Holder:
         """Give every state its default, in a store of its own."""
         states, store = fresh_states(self.specs, self.store.device), self.store
         if store.holders > 1:
-            store.holders -= 1
+            store.let_go()
             self.store = Store(states, version=store.version + 1, device=store.device, shown=store.shown)
         else:
             store.replace(states, 0)
         self.fresh = True
-
-    def set(self, name: str, value: State) -> None:
-        """Put a value in place of a state that is shown."""
-        self.store.states[name] = value
-        self.store.version += 1

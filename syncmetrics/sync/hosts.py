@@ -50,7 +50,7 @@ class Host:
         """Have something done once, before the next batch is added."""
         for node, _ in self._hosted(""):
             for holder in node.owners if isinstance(node, Node) else ():
-                holder.store.before_update = act
+                holder.store.before_update, holder.store.is_ready = act, False
 
 
 def hosts_in(things: Any, path: str = "") -> Iterator[tuple[str, Host]]:

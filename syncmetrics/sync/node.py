@@ -55,7 +55,7 @@ class Syncable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
     """One metric in whatever is synced together, or several that may share their states.
 
@@ -64,12 +64,14 @@ class Node:
         label: What to call it in an error.
         holders: What the metrics have, by name, in alphabetical order.
         merge: Their own `merge_states`, if they have one.
+        bond: What the store of all of them said, when it was found to be theirs alone.
     """
 
     path: str
     label: str
     holders: tuple[tuple[str, Holder], ...]
     merge: Callable[[States, States], States] | None = None
+    bond: object = None
 
     @property
     def specs(self) -> Mapping[str, StateSpec]:
@@ -82,27 +84,42 @@ class Node:
         return self.holders[0][1].store
 
     @property
+    def is_whole(self) -> bool:
+        """Whether they have one store between them, which nobody else has."""
+        store = self.holders[0][1].store
+        if len(self.holders) == 1:
+            return store.holders == 1
+        if store.bond is None or store.bond is not self.bond:
+            holders = {id(holder): holder for _, holder in self.holders}.values()
+            if store.holders != len(holders) or any(holder.store is not store for holder in holders):
+                return False
+            self.bond = store.bond = store.bond or object()
+        return True
+
+    @property
     def owners(self) -> list[Holder]:
         """One of the metrics for each store that they have between them: one, unless they have gone apart."""
-        if len(self.holders) == 1:
+        if len(self.holders) == 1 or self.is_whole:
             return [self.holders[0][1]]
         return list({id(holder.store): holder for _, holder in reversed(self.holders)}.values())[::-1]
 
     @property
     def can_merge(self) -> bool:
         """Whether the states of a batch can be merged into the running ones."""
-        return self.merge is not None or all(
-            spec.is_list or spec.reduction.over_time is not None for spec in self.specs.values()
-        )
+        return self.merge is not None or self.holders[0][1].merges
 
     @property
     def update_count(self) -> int:
         """The number of updates in what is shown."""
+        if len(self.holders) == 1 or self.is_whole:
+            return self.holders[0][1].store.update_count
         return max(holder.store.update_count for _, holder in self.holders)
 
     @property
     def is_local(self) -> bool:
         """Whether the local states are shown."""
+        if len(self.holders) == 1 or self.is_whole:
+            return self.holders[0][1].store.mode is Mode.LOCAL
         return all(holder.store.mode is Mode.LOCAL for _, holder in self.holders)
 
     @property
@@ -135,7 +152,7 @@ class Node:
             return part
         names = tuple(name for name, _ in self.holders)
         blocks: tuple[int, ...] = ()
-        if any(holder.store is not first.store for _, holder in self.holders):
+        if not self.is_whole and any(holder.store is not first.store for _, holder in self.holders):
             stores = [id(holder.store) for _, holder in self.holders]
             blocks = tuple(stores.index(store) for store in stores)
         return Part(
@@ -195,9 +212,9 @@ class Node:
             store.show(own_copy(states), update_count, Mode.COPY)
 
     def show_fresh(self) -> None:
-        """Show states as after a reset, for one batch."""
+        """Show states as after a reset, for one batch. As `Holder.fresh_states`."""
         for holder in self.owners:
-            holder.store.show(fresh_states(holder.specs, holder.store.device), 0, Mode.STEP)
+            holder.store.show(holder.fresh_states(), 0, Mode.STEP)
 
     def put_back(self) -> None:
         """Show again what was put aside last."""
@@ -243,16 +260,15 @@ def absorb(nodes: Sequence[Node], deltas: Sequence[Sequence[Merged]]) -> None:
         StateError: Something does not fit; nothing is changed.
     """
     with no_graph():
-        found = [
-            (node, holder, delta)
+        merged = [
+            (node, holder, delta, _merge(node, holder, delta))
             for node, of_node in zip(nodes, deltas, strict=True)
             for holder, delta in zip(node.owners, of_node, strict=True)
             if delta.update_count > 0
         ]
-        merged = [_merge(node, holder, delta) for node, holder, delta in found]
-        for (node, holder, delta), states in zip(found, merged, strict=True):
+        for node, holder, delta, states in merged:
             store = holder.store
-            if node.merge is None:
+            if node.merge is None and holder.lists:
                 states = grow(node.specs, store.states, delta.states, states)
             store.grow(states, store.update_count + delta.update_count)
             if holder.lists:
