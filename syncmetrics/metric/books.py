@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ __all__ = ["Books", "Kept", "Key"]
 Key: TypeAlias = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Kept:
     """A value of `compute`.
 
@@ -72,16 +73,23 @@ class Books:
         return Books(self.group, self.settings, self.steps, dtype=self.dtype)
 
 
-def aside(value: Any) -> Any:
-    """Give what `from_aside` makes a value of again, as it is now, whatever is done to what was handed out."""
+def aside(value: Any, is_state: Callable[[Tensor], bool]) -> Any:
+    """Give what `from_aside` makes a value of again, as it is now, whatever is done to copies of it.
+
+    Args:
+        value: What `compute` gave.
+        is_state: Whether a tensor has the memory of a state, which will be edited.
+    """
     if isinstance(value, Tensor):
-        if value.numel() == 1 and value.is_cpu and value.layout is torch.strided:
-            return Number(value.item(), value.dtype, value.shape)
-        return value.detach().clone()
+        if value.layout is not torch.strided:
+            return value
+        if value.numel() == 1 and value.is_cpu:
+            return Number(value.item(), value.dtype, value.shape if value.dim() == 0 else torch.Size())
+        return value.detach().clone() if is_state(value) else value.detach()
     if type(value) is dict:
-        return {key: aside(item) for key, item in value.items()}
+        return {key: aside(item, is_state) for key, item in value.items()}
     if type(value) is list or type(value) is tuple:
-        return type(value)(map(aside, value))
+        return type(value)(aside(item, is_state) for item in value)
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from syncmetrics.errors import StateError
@@ -32,9 +32,9 @@ class Members:
     sync_every: int | None = None
     compute_on: int | None = None
 
-    def nodes(self, names: Iterable[str] | None = None) -> list[Node]:
+    def nodes(self, names: Sequence[str] | None = None) -> list[Node]:
         """Give the nodes of these metrics, or of all, each once."""
-        if names is None:
+        if names is None or len(names) == len(self.metrics):
             chosen = self.groups
         else:
             wanted = set(names)
@@ -58,19 +58,25 @@ class Members:
 
     def by_route(self, names: Iterable[str]) -> list[tuple[list[str], Route]]:
         """Group these metrics by whom they sync with: one sync each, in an order that is the same on every rank."""
+        names = list(names)
+        if not names:
+            return []
+        first = self.metrics[names[0]]
+        group, timeout = first._books.group, first.sync_timeout
+        others = [n for n in names if (m := self.metrics[n])._books.group is not group or m.sync_timeout != timeout]
+        if not others:
+            return [(names, first._route())]
         alike: dict[tuple[object, float | None], list[str]] = {}
         for name in names:
             metric = self.metrics[name]
             alike.setdefault((metric._books.group, metric.sync_timeout), []).append(name)
-        if len(alike) <= 1:
-            return [(sorted(found), self.metrics[found[0]]._route()) for found in alike.values()]
         routes = by_route((self.metrics[found[0]]._route(), found) for found in alike.values())
         return sorted(
             ((sorted(name for found in several for name in found), route) for several, route in routes),
             key=lambda pair: pair[0],
         )
 
-    def together(self, names: Iterable[str] | None = None) -> list[tuple[list[Node], Route]]:
+    def together(self, names: Sequence[str] | None = None) -> list[tuple[list[Node], Route]]:
         """Give the nodes of these metrics, or of all, by the route that they are synced over."""
         routes = self.by_route(self.metrics if names is None else names)
         return [(self.nodes(found), route) for found, route in routes]

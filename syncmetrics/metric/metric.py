@@ -22,7 +22,7 @@ from syncmetrics.metric.update import make_ready, wrap_update
 from syncmetrics.metric.value import wrap_compute
 from syncmetrics.schedule.every import is_due
 from syncmetrics.states.merge import own_copy
-from syncmetrics.states.spec import States
+from syncmetrics.states.spec import States, check_value
 from syncmetrics.sync import Merged, absorb
 
 __all__ = ["Metric"]
@@ -172,12 +172,17 @@ class Metric(StatefulModule):
                 )
             if any(not node.is_local for node in theirs):
                 raise StateError(f"`{other._label}` is synced, so it cannot be merged; call unsync() first.")
-            deltas = [[Merged(own_copy(node.store.states), node.store.update_count)] for node in theirs]
+            deltas = [Merged(own_copy(node.store.states), node.store.update_count) for node in theirs]
         elif set(other) != set(specs):
             raise StateError(f"`{self._label}` has the states {sorted(specs)}, but was given {sorted(other)}.")
         else:
-            deltas = [[Merged(own_copy(other), 1)]]
-        absorb(nodes[: len(deltas)], deltas)
+            for name, value in other.items():
+                try:
+                    check_value(value)
+                except TypeError as error:
+                    raise StateError(f"`{self._label}` cannot merge this: state `{name}` {error}") from None
+            deltas = [Merged(own_copy(other), 1)]
+        absorb((node, node.holders[0][1], delta) for node, delta in zip(nodes, deltas, strict=False))
 
     def clone(self: _Self) -> _Self:
         """Give an independent copy."""

@@ -19,7 +19,7 @@ from syncmetrics.registry import meet_hosts
 from syncmetrics.states.merge import merge_over_time, own_copy
 from syncmetrics.states.reductions import ReduceFx, Reduction
 from syncmetrics.states.rows import RowBuffer, rows_like
-from syncmetrics.states.spec import State, States, declare_state, own_tensor, spec_key
+from syncmetrics.states.spec import State, States, declare_state, is_own, own_tensor, spec_key
 from syncmetrics.states.store import Holder, Mode
 from syncmetrics.sync.hosts import Host
 from syncmetrics.sync.node import Node, Syncable
@@ -294,7 +294,7 @@ class StatefulModule(nn.Module, Host):
             self._changed()
             return
         if isinstance(value, Tensor):
-            if not (value.requires_grad and self._keeps_graph):
+            if not (value.requires_grad and self._keeps_graph) and not is_own(value, spec):
                 value = own_tensor(value, spec)
         elif not isinstance(value, list):
             raise TypeError(
@@ -403,7 +403,7 @@ class StatefulModule(nn.Module, Host):
 
     @_forward_cache.setter
     def _forward_cache(self, value: Any) -> None:
-        self._books.step_value = aside(value)
+        self._books.step_value = aside(value, lambda _: True)
 
     @property
     def _computed(self) -> Any:

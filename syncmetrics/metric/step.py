@@ -27,8 +27,8 @@ from syncmetrics.metric.books import aside
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
-from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_all_ready, raw_update
-from syncmetrics.metric.value import evaluate, hand_out
+from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_all_ready, mark_ready, raw_update
+from syncmetrics.metric.value import evaluate, hand_out, is_in_states
 from syncmetrics.schedule.lanes import step_lane
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
@@ -93,9 +93,9 @@ def _step(
     graph = _grad_mode()
     if graph:
         for name, metric in owners:
-            _tell_lost_gradient(metric, args, chosen(name))
-    unknown = [(name, metric) for name, metric in owners if _is_unknown(metric)]
-    trial = _Trial(unknown) if unknown else None
+            if metric.is_differentiable is None:
+                _tell_lost_gradient(metric, args, chosen(name))
+    trial = _Trial.of(owners)
     with no_graph():
         try:
             for node in nodes:
@@ -106,7 +106,7 @@ def _step(
                         apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
                 else:
                     apply_update(metric, raw_update(metric), args, chosen(name))
-            brought = [[_Brought(holder) for holder in node.owners] for node in nodes]
+            brought = [_Brought(node, holder) for node in nodes for holder in node.owners]
             synced = _show_step_of_all(members, due) if due else []
             try:
                 values = {name: _value_of(metric, graph) for name, metric in members.metrics.items()}
@@ -114,18 +114,26 @@ def _step(
                 put_back(synced)
         finally:
             put_back(nodes)
-        _take_in(members, nodes, brought, lambda n, m: apply_update(m, raw_update(m), args, chosen(n)), trial)
+        _take_in(
+            members, brought, lambda name, metric: apply_update(metric, raw_update(metric), args, chosen(name)), trial
+        )
     for name, metric in members.metrics.items():
-        metric._books.step_value = aside(values[name])
         remember(values[name], metric, "forward", is_global=name in due)
+    for _, metric in owners:
+        mark_ready(metric)
     return values
 
 
 def _value_of(metric: StatefulModule, graph: bool) -> Any:
     if graph and metric.is_differentiable:
         with torch.enable_grad():
-            return hand_out(evaluate(metric), metric)
-    return hand_out(evaluate(metric), metric)
+            value = evaluate(metric)
+            given = hand_out(value, metric)
+    else:
+        value = evaluate(metric)
+        given = hand_out(value, metric)
+    metric._books.step_value = aside(value, lambda tensor: is_in_states(tensor, metric, local=False))
+    return given
 
 
 class _Brought:
@@ -134,39 +142,37 @@ class _Brought:
     `compute` sees them too, and may edit them. That is seen afterwards, and then the batch is not taken from here.
 
     Args:
+        node: Of whom.
         holder: Whose store shows them.
     """
 
-    __slots__ = ("_marks", "delta")
+    __slots__ = ("_marks", "delta", "holder", "node")
 
-    def __init__(self, holder: Holder) -> None:
+    def __init__(self, node: Node, holder: Holder) -> None:
+        self.node, self.holder = node, holder
         store = holder.store
-        states: States = {}
-        self._marks: list[Any] = []
-        for name, value in store.states.items():
+        states = store.states.copy()
+        self._marks: list[tuple[Tensor, int]] = []
+        for name, value in states.items():
             if isinstance(value, list):
-                self._marks.append([(item, item._version) for item in value if isinstance(item, Tensor)])
                 states[name] = _detached(value)
+                self._marks += [(item, item._version) for item in value if isinstance(item, Tensor)]
             else:
-                self._marks.append(value._version)
-                states[name] = value.detach() if value.requires_grad else value
+                self._marks.append((value, value._version))
+                if value.requires_grad:
+                    states[name] = value.detach()
         self.delta = Merged(states, store.update_count)
 
     @property
     def was_edited(self) -> bool:
         """Whether `compute` has edited something of it in place."""
-        for value, mark in zip(self.delta.states.values(), self._marks, strict=True):
-            if isinstance(value, list):
-                if any(item._version != version for item, version in mark):
-                    return True
-            elif value._version != mark:
-                return True
-        return False
+        return any([item._version != version for item, version in self._marks])  # noqa: C419 - on the way of every step
 
 
 def _detached(rows: list[Any]) -> list[Any]:
-    if any(isinstance(item, Tensor) and item.requires_grad for item in rows):
-        return rows_like(rows, [item.detach() for item in rows])
+    for item in rows:
+        if isinstance(item, Tensor) and item.requires_grad:
+            return rows_like(rows, [item.detach() for item in rows])
     return rows.copy()
 
 
@@ -190,52 +196,39 @@ def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
 
 def _take_in(
     members: Members,
-    nodes: Sequence[Node],
-    brought: Sequence[Sequence[_Brought]],
+    brought: Sequence[_Brought],
     update: Callable[[str, StatefulModule], None],
     trial: _Trial | None,
 ) -> None:
     """Take a batch into the running states of all members, or of none: merge it, or update in full."""
-    deltas = [[one.delta for one in of_node] for of_node in brought]
-    full = _in_full_of(members, nodes, brought)
+    full = _in_full_of(members, brought)
     if trial is not None:
-        full |= trial.differing(nodes, deltas, full, update)
+        full |= trial.differing({id(one.holder.store): one.delta for one in brought}, full, update)
     if not full:
-        absorb(nodes, deltas)
+        absorb([(one.node, one.holder, one.delta) for one in brought])
         return
     stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
-    nothing = Merged({}, 0)
-    merging = [
-        [nothing if id(holder.store) in stores else delta for holder, delta in zip(node.owners, of_node, strict=True)]
-        for node, of_node in zip(nodes, deltas, strict=True)
-    ]
     with all_or_nothing(full.values()):
         for name, metric in full.items():
             update(name, metric)
-        absorb(nodes, merging)
+        absorb([(one.node, one.holder, one.delta) for one in brought if id(one.holder.store) not in stores])
 
 
-def _in_full_of(
-    members: Members, nodes: Sequence[Node], brought: Sequence[Sequence[_Brought]]
-) -> dict[str, StatefulModule]:
+def _in_full_of(members: Members, brought: Sequence[_Brought]) -> dict[str, StatefulModule]:
     """Give the metrics, by name, of which what a batch brought cannot be merged: they are updated with it once more."""
+    edited = [id(one.holder.store) for one in brought if one.was_edited]
     found = {}
-    edited = {
-        id(holder.store)
-        for node, of_node in zip(nodes, brought, strict=True)
-        for holder, one in zip(node.owners, of_node, strict=True)
-        if one.was_edited
-    }
     for group in members.groups:
-        wanted = any(metric.full_state_update for metric in group.metrics)
+        wanted = any([metric.full_state_update for metric in group.metrics])  # noqa: C419 - on the way of every step
         for metric in group.owners():
             core = metric._core
-            if core._modules:
-                own = core._nodes()
-                fits = all(node.can_merge for node in own) and edited.isdisjoint(id(node.store) for node in own)
+            if wanted or type(metric) in _in_full:
+                merges = False
+            elif core._modules:
+                merges = all(node.can_merge and id(node.store) not in edited for node in core._nodes())
             else:
-                fits = (core._holder.merges or core._merge is not None) and id(core._holder.store) not in edited
-            if wanted or not fits or type(metric) in _in_full:
+                merges = (core._holder.merges or core._merge is not None) and id(core._holder.store) not in edited
+            if not merges:
                 found[group.names[group.metrics.index(metric)]] = metric if len(group.metrics) == 1 else core
     return found
 
@@ -252,20 +245,22 @@ class _Trial:
         self._before = [(module, _attributes(module)) for _, metric in owners for module in _metrics_in(metric)]
         self._random = _random_state()
 
+    @classmethod
+    def of(cls, owners: Sequence[tuple[str, StatefulModule]]) -> _Trial | None:
+        """Take those of these metrics that are to be found out about, if there are any."""
+        unknown = [
+            (name, metric) for name, metric in owners if metric.full_state_update is None and _is_unknown(metric)
+        ]
+        return cls(unknown) if unknown else None
+
     def differing(
         self,
-        nodes: Sequence[Node],
-        deltas: Sequence[Sequence[Merged]],
+        delta_of: Mapping[int, Merged],
         full: Mapping[str, StatefulModule],
         update: Callable[[str, StatefulModule], None],
     ) -> dict[str, StatefulModule]:
         """Give those for which it makes one. All states, attributes and random numbers are what they were."""
         found = {}
-        delta_of = {
-            id(holder.store): delta
-            for node, of_node in zip(nodes, deltas, strict=True)
-            for holder, delta in zip(node.owners, of_node, strict=True)
-        }
         for name, metric in self._owners:
             if name in full:
                 continue
@@ -311,7 +306,7 @@ class _Trial:
 
 def _is_unknown(metric: StatefulModule) -> bool:
     cls = type(metric)
-    if metric.full_state_update is not None or _agreed.get(cls, 0) >= _TRIALS or cls in _in_full:
+    if _agreed.get(cls, 0) >= _TRIALS or cls in _in_full:
         return False
     nodes = metric._core._nodes()
     return any(node.update_count > 0 for node in nodes) and all(node.can_merge for node in nodes)
@@ -388,7 +383,7 @@ _told: set[type] = set()
 
 def _tell_lost_gradient(metric: StatefulModule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Tell once of a class that does not say whether it is differentiable, if its value could have had a gradient."""
-    if metric.is_differentiable is not None or type(metric) in _told:
+    if type(metric) in _told:
         return
     if any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values())):
         _told.add(type(metric))

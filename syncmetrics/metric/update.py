@@ -19,9 +19,19 @@ from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule, raw_function
 from syncmetrics.metric.share import keep_apart
 from syncmetrics.states.autograd import without_grad
-from syncmetrics.states.store import Mode
+from syncmetrics.states.store import Holder, Mode
 
-__all__ = ["all_or_nothing", "apply_update", "keywords", "make_ready", "update_together", "wrap_update"]
+__all__ = [
+    "all_or_nothing",
+    "apply_update",
+    "keywords",
+    "make_all_ready",
+    "make_ready",
+    "mark_ready",
+    "raw_update",
+    "update_together",
+    "wrap_update",
+]
 
 _grad_mode = torch.is_grad_enabled
 _set_grad_mode = torch._C._set_grad_enabled
@@ -43,8 +53,7 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
             make_ready(self, "update", args, kwargs)
             with all_or_nothing([self]):
                 apply_update(self, function, args, kwargs)
-            store = self._holder.store
-            store.is_ready = store.mode is Mode.LOCAL and store.holders == 1 and not self._modules
+            mark_ready(self)
             return
         # From here on it is what `all_or_nothing` and `apply_update` do, once more: for what is most common and where
         # every call would be felt, one metric whose states are its own.
@@ -57,7 +66,7 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
             except RuntimeError:  # one of them has grown
                 marks = holder.marks()
         else:
-            marks = holder.marks()
+            marks = [] if holder.is_trusted else holder.marks()
         store.lent = before
         store.version += 1
         store.update_count = count + 1
@@ -70,7 +79,7 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
                 function(self, *args)
             if holder.lists:
                 store.note_appended(holder.lists, self._label)
-            if store.states is not before:
+            if store.states is not before and not holder.rebinds:
                 store.keep_own(before)
         except BaseException as error:
             _say_lost(error, self._label, holder.undo(store, before, count, marks))
@@ -193,6 +202,12 @@ def make_ready(
         _adopt_device(metric, args, kwargs)
 
 
+def mark_ready(metric: StatefulModule) -> None:
+    """Note after an update that the next one needs no preparation, if that is so."""
+    store = metric._core._holder.store
+    store.is_ready = store.mode is Mode.LOCAL and store.holders == 1 and not metric._modules
+
+
 def _adopt_device(metric: StatefulModule, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Go where the first batch is: metrics in a plain list are not moved with the module that uses them."""
     device = next((x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
@@ -243,7 +258,7 @@ def apply_update(
         return
     if holder.lists:
         store.note_appended(holder.lists, metric._label)
-    if store.states is not before:
+    if store.states is not before and not holder.rebinds:
         store.keep_own(before)
     if nothing_declared:
         _tell_undeclared(metric, attributes)
@@ -259,15 +274,27 @@ class all_or_nothing:  # noqa: N801 - it stands in a `with` statement
     __slots__ = ("_undo",)
 
     def __init__(self, metrics: Iterable[StatefulModule]) -> None:
-        self._undo = [one for metric in metrics for one in metric._core._before()]
+        self._undo: list[Any] = []
+        for metric in metrics:
+            core = metric._core
+            if core._modules or type(core)._before is not StatefulModule._before:
+                self._undo += core._before()
+            else:  # likewise, in less time
+                holder = core._holder
+                store = holder.store
+                self._undo.append((core, store, store.states, store.update_count, holder.marks()))
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        if error is not None:
-            for label, put_back in reversed(self._undo):
-                _say_lost(error, label, put_back())
+        if error is None:
+            return
+        for first, *rest in reversed(self._undo):
+            if isinstance(first, str):
+                _say_lost(error, first, rest[0]())
+            else:
+                _say_lost(error, first._label, Holder.undo(*rest))
 
 
 def _say_lost(error: BaseException, label: str, names: Iterable[str]) -> None:

@@ -25,13 +25,16 @@ from syncmetrics.schedule.one_rank import compute_on_one
 from syncmetrics.states.autograd import no_graph, without_grad
 from syncmetrics.states.joined import joined_of
 from syncmetrics.states.spec import State
-from syncmetrics.states.store import Mode
+from syncmetrics.states.store import Mode, Store
 from syncmetrics.sync import copied, note, synced
 
-__all__ = ["compute", "evaluate", "hand_out", "is_good", "keep", "wrap_compute"]
+__all__ = ["compute", "evaluate", "hand_out", "is_good", "is_in_states", "keep", "wrap_compute"]
 
 #: Values for so many sets of arguments are kept.
 _KEPT = 8
+
+#: What `compute` was called with, mostly.
+NOTHING: Key = ((), {})
 
 #: A larger tensor is not copied to be kept: it would be in memory twice.
 _LARGE_BYTES = 1 << 20
@@ -62,7 +65,7 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
         args: Arguments of the user's own `compute`.
         kwargs: Likewise.
     """
-    metrics, asked = members.metrics, (args, kwargs or {})
+    metrics, asked = members.metrics, (args, kwargs or {}) if args or kwargs else NOTHING
     good = {name: _find(metric, asked) for name, metric in metrics.items()}
     if None not in good.values():
         _note_kept(members)
@@ -88,12 +91,11 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
         return {name: keep(metric, evaluate(metric, asked), asked, stays=stays) for name, metric in metrics.items()}
 
 
-def evaluate(metric: StatefulModule, asked: Key = ((), {})) -> Any:
+def evaluate(metric: StatefulModule, asked: Key = NOTHING) -> Any:
     """Run the user's `compute` on what is shown, for a caller that shows it and has seen to gradients."""
     args, kwargs = asked
     own = metric.__dict__.get("compute")
-    value = raw_function(type(metric).compute)(metric, *args, **kwargs) if own is None else own(*args, **kwargs)
-    return value
+    return raw_function(type(metric).compute)(metric, *args, **kwargs) if own is None else own(*args, **kwargs)
 
 
 def keep(metric: StatefulModule, value: Any, asked: Key, *, stays: bool = False) -> Any:
@@ -105,19 +107,23 @@ def keep(metric: StatefulModule, value: Any, asked: Key, *, stays: bool = False)
         asked: The arguments that it was called with.
         stays: Whether the states that it was computed of go on to be shown.
     """
-    local, shown = _keys(metric)  # now, for `compute` may have changed what it saw
+    books, store = metric._books, metric._core._holder.store
     large: list[int] = []
+    local, shown = _local_key(metric, store), _shown_key(metric, store)  # now: `compute` may have changed what it saw
     given = hand_out(value, metric, large, stays=stays)
     kept = Kept(asked, local, shown, given if large else value, tuple(large))
-    values = [known for known in metric._books.values if not _same(known.asked, asked)]
-    metric._books.values = [*values[1 - _KEPT :], kept]
-    remember(given, metric, "compute", is_global=kept.local[0])
+    known = books.values
+    if not known or (len(known) == 1 and known[0].asked is asked):
+        books.values = [kept]
+    else:
+        books.values = [*[one for one in known if not _same(one.asked, asked)][1 - _KEPT :], kept]
+    remember(given, metric, "compute", is_global=local[0])
     return given
 
 
 def is_good(metric: StatefulModule) -> bool:
     """Whether the value that was computed last is still good."""
-    return _find(metric, ((), {})) is not None
+    return _find(metric, NOTHING) is not None
 
 
 def hand_out(value: Any, metric: StatefulModule, large: list[int] | None = None, *, stays: bool = True) -> Any:
@@ -132,13 +138,15 @@ def hand_out(value: Any, metric: StatefulModule, large: list[int] | None = None,
         stays: Whether what is shown goes on to be shown; else only the local states can be edited by editing the value.
     """
     if isinstance(value, Tensor):
+        if value.numel() == 1:
+            return value.reshape(()).clone() if value.dim() else value.clone()
         if value.layout is not torch.strided:
             return value
-        if value.nbytes > _LARGE_BYTES and not value.requires_grad and not _is_in_states(value, metric, stays):
+        if value.nbytes > _LARGE_BYTES and not value.requires_grad and not is_in_states(value, metric, shown=stays):
             if large is not None:
                 large.append(value._version)
             return value
-        return value.reshape(()).clone() if value.numel() == 1 and value.dim() else value.clone()
+        return value.clone()
     kind = type(value)
     if kind is dict:
         return {key: hand_out(item, metric, large, stays=stays) for key, item in value.items()}
@@ -155,15 +163,24 @@ def hand_out(value: Any, metric: StatefulModule, large: list[int] | None = None,
     return value
 
 
-def _is_in_states(value: Tensor, metric: StatefulModule, stays: bool) -> bool:
-    """Whether a tensor is the memory of a state, of this metric or of one inside it."""
+def is_in_states(value: Tensor, metric: StatefulModule, *, local: bool = True, shown: bool = True) -> bool:
+    """Whether a tensor has the memory of a state, of this metric or of one inside it.
+
+    Args:
+        value: The tensor.
+        metric: Whose states.
+        local: Whether to look at the local ones.
+        shown: Whether to look at those that are shown.
+    """
     place = value.untyped_storage().data_ptr()
-    for module in metric.modules():
+    for module in metric.modules() if metric._modules else (metric,):
         if isinstance(module, StatefulModule):
             store = module._core._holder.store
-            for states in [store.local[0], store.states] if stays else [store.local[0]]:
-                if any(t.untyped_storage().data_ptr() == place for state in states.values() for t in _tensors(state)):
-                    return True
+            for states in ([store.local[0]] if local else []) + ([store.states] if shown else []):
+                for state in states.values():
+                    for tensor in _tensors(state):
+                        if tensor.untyped_storage().data_ptr() == place:
+                            return True
     return False
 
 
@@ -177,23 +194,21 @@ def _tensors(state: State) -> Iterable[Tensor]:
 # -- how long a value is good
 
 
-def _keys(metric: StatefulModule) -> tuple[Key, Key]:
-    """Say what a value was computed from: from which local states, of this process or of all; and as shown when."""
-    store = metric._core._holder.store
+def _local_key(metric: StatefulModule, store: Store) -> Key:
+    """Say from which local states a value is computed now: of all ranks, or of this process alone."""
     mode = store.mode
     is_global = metric.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
     if not metric._modules:
-        return (is_global, id(store), store.version, metric._books.settings), (
-            mode,
-            store.shown,
-            metric._books.settings,
-        )
+        return is_global, id(store), store.version, metric._books.settings
     stores = [node.store for node in metric._nodes()]
-    settings = metric._settings()
-    return (
-        (is_global, *(id(s) for s in stores), *(s.version for s in stores), *settings),
-        (mode, *(s.shown for s in stores), *settings),
-    )
+    return is_global, *[id(one) for one in stores], *[one.version for one in stores], *metric._settings()
+
+
+def _shown_key(metric: StatefulModule, store: Store) -> Key:
+    """Say from what is shown a value is computed now, and when it was shown."""
+    if not metric._modules:
+        return store.mode, store.shown, metric._books.settings
+    return store.mode, *[node.store.shown for node in metric._nodes()], *metric._settings()
 
 
 def _find(metric: StatefulModule, asked: Key) -> Kept | None:
@@ -201,10 +216,11 @@ def _find(metric: StatefulModule, asked: Key) -> Kept | None:
     values = metric._books.values
     if not values or not metric.compute_with_cache:
         return None
-    local, shown = _keys(metric)
-    is_local = metric._core._holder.store.mode is Mode.LOCAL
+    store = metric._core._holder.store
+    is_local = store.mode is Mode.LOCAL
+    key = _local_key(metric, store) if is_local else _shown_key(metric, store)
     for kept in reversed(values):
-        if (kept.local == local if is_local else kept.shown == shown) and _same(kept.asked, asked):
+        if (kept.local if is_local else kept.shown) == key and _same(kept.asked, asked):
             return kept
     return None
 

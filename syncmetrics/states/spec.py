@@ -22,6 +22,7 @@ __all__ = [
     "check_value",
     "declare_state",
     "fresh_states",
+    "is_own",
     "moved",
     "own_tensor",
     "spec_key",
@@ -183,6 +184,17 @@ def _fresh(spec: StateSpec, device: torch.device) -> State:
     if isinstance(spec.default, list):
         return rows_like(spec.default, [])
     return _to(spec.default, device).clone()
+
+
+def is_own(value: Tensor, spec: StateSpec) -> bool:
+    """Whether a tensor can be a state as it is; it may be able to where this does not say so."""
+    default = spec.default
+    return (
+        isinstance(default, Tensor)
+        and value.dtype is default.dtype
+        and not value.requires_grad
+        and not value.is_inference()
+    )
 
 
 def own_tensor(value: Tensor, spec: StateSpec | None = None) -> Tensor:

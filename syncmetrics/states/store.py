@@ -340,7 +340,8 @@ class Holder:
         fresh: Whether the metric was reset since its last sync, or never synced.
         lists: Names of the list states.
         atomic: Whether tensors are copied before an update; None for those where it is cheap.
-        rebinds: Whether `update` is known to edit none, so that nothing need be copied.
+        rebinds: Whether `update` is known to edit none, and to bind none that is another's: nothing need be copied.
+        is_trusted: Whether no update has anything to undo but what it binds anew.
         numbers: Whether every state was declared as one number, which may be edited and is to be copied.
         merges: Whether every state can be merged with what came later, by its reduction.
         defaults: The defaults on the device of the store, and that device.
@@ -352,6 +353,7 @@ class Holder:
     lists: tuple[str, ...] = ()
     atomic: bool | None = None
     rebinds: bool = False
+    is_trusted: bool = False
     numbers: bool = False
     merges: bool = True
     defaults: tuple[torch.device | None, States] = field(default=(None, {}), init=False)
@@ -360,6 +362,7 @@ class Holder:
         """Add a state, or declare one anew."""
         self.specs[spec.name] = spec
         self.lists = tuple(name for name, known in self.specs.items() if known.is_list)
+        self.is_trusted = self.rebinds and self.atomic is None and not self.lists
         copied = not self.rebinds if self.atomic is None else self.atomic
         self.numbers = copied and all(
             isinstance(s.default, Tensor) and s.default.numel() == 1 for s in self.specs.values()
@@ -408,9 +411,9 @@ class Holder:
         in a tuple. This is on the way of every update, so it asks as little as it can.
         """
         store = self.store
-        trusted = self.rebinds and self.atomic is None
-        if trusted and not self.lists:
+        if self.is_trusted:
             return []
+        trusted = self.rebinds and self.atomic is None
         marks: list[Any] = []
         keep = marks.append
         on_cpu = store.on_cpu

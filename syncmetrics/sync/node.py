@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import grow, merge_delta, own_copy
-from syncmetrics.states.spec import States, StateSpec, fresh_states
+from syncmetrics.states.spec import States, StateSpec, check_value
 from syncmetrics.states.store import Holder, Mode, Store
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.manifest import Part
@@ -249,24 +249,20 @@ def by_route(pairs: Iterable[tuple[Route, _Thing]]) -> list[tuple[list[_Thing], 
     return routes
 
 
-def absorb(nodes: Sequence[Node], deltas: Sequence[Sequence[Merged]]) -> None:
-    """Merge what came later into local states, at a cost that does not grow with them: of all nodes, or of none.
+def absorb(arrived: Iterable[tuple[Node, Holder, Merged]]) -> None:
+    """Merge what came later into local states, at a cost that does not grow with them: of all metrics, or of none.
 
     Args:
-        nodes: Whose states.
-        deltas: For each of them what came, for each of its owners.
+        arrived: What came: for which node, and which of its owners.
 
     Raises:
         StateError: Something does not fit; nothing is changed.
     """
     with no_graph():
-        merged = [
-            (node, holder, delta, _merge(node, holder, delta))
-            for node, of_node in zip(nodes, deltas, strict=True)
-            for holder, delta in zip(node.owners, of_node, strict=True)
-            if delta.update_count > 0
-        ]
+        merged = [(node, holder, delta, _merge(node, holder, delta)) for node, holder, delta in arrived]
         for node, holder, delta, states in merged:
+            if delta.update_count == 0:
+                continue
             store = holder.store
             if node.merge is None and holder.lists:
                 states = grow(node.specs, store.states, delta.states, states)
@@ -277,10 +273,22 @@ def absorb(nodes: Sequence[Node], deltas: Sequence[Sequence[Merged]]) -> None:
 
 def _merge(node: Node, holder: Holder, delta: Merged) -> States:
     store = holder.store
-    counts = (store.update_count, delta.update_count)
+    running, count = store.states, store.update_count
     try:
+        if delta.update_count == 0:
+            return running
         if node.merge is None:
-            return merge_delta(node.specs, store.states, delta.states, counts)
-        return node.merge(store.states, delta.states) if store.update_count > 0 else delta.states
+            return merge_delta(holder.specs, running, delta.states, (count, delta.update_count))
+        states = node.merge(running, delta.states) if count > 0 else delta.states
     except StateError as error:
         raise StateError(f"`{node.label}`: {error}") from None
+    if states.keys() != holder.specs.keys():
+        raise StateError(
+            f"`{node.label}`: `merge_states` gave the states {sorted(states)}, but must give {sorted(holder.specs)}."
+        )
+    for name, value in states.items():
+        try:
+            check_value(value)
+        except TypeError as error:
+            raise StateError(f"`{node.label}`: state `{name}`, from `merge_states`, {error}") from None
+    return states
