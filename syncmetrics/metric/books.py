@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from syncmetrics.errors import StateError
 from syncmetrics.states.numbers import Number
+from syncmetrics.sync.node import Node
 from syncmetrics.transport import WORLD, BoundGroup
 
 __all__ = ["Books", "Kept", "Key"]
@@ -48,6 +49,7 @@ class Books:
         values: The last values of `compute`, the latest last: one for each set of arguments.
         step_value: The last value of `forward`, put aside.
         dtype: What `dtype` gives.
+        node: How the metric takes part in a sync, if it is one alone; what is known of it without the metric.
     """
 
     group: BoundGroup = WORLD
@@ -56,6 +58,7 @@ class Books:
     values: list[Kept] = field(default_factory=list)
     step_value: Any = None
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
+    node: Node | None = None
 
     def forget(self) -> None:
         """Forget the values."""
@@ -73,29 +76,58 @@ class Books:
         return Books(self.group, self.settings, self.steps, dtype=self.dtype)
 
 
-def aside(value: Any, is_state: Callable[[Tensor], bool]) -> Any:
-    """Give what `from_aside` makes a value of again, as it is now, whatever is done to copies of it.
+@dataclass(slots=True, eq=False)
+class _Twice:
+    """A tensor that was handed out as a copy.
+
+    Attributes:
+        value: What was copied. It may be a state, which is edited later.
+        version: How often it had been edited by then.
+        given: The copy, which whoever got it may edit.
+        given_version: How often that had been edited by then.
+    """
+
+    value: Tensor
+    version: int
+    given: Tensor
+    given_version: int
+
+    def tensor(self) -> Tensor:
+        for tensor, version in ((self.value, self.version), (self.given, self.given_version)):
+            if tensor._version == version:
+                return tensor.detach().clone()
+        raise StateError(
+            "the value that `forward` gave was edited in place, and the states have changed since, so it cannot be"
+            " given again; edit a copy of it."
+        )
+
+
+def aside(value: Any, given: Any) -> Any:
+    """Give what `from_aside` makes a value of again, as it is now.
 
     Args:
         value: What `compute` gave.
-        is_state: Whether a tensor has the memory of a state, which will be edited.
+        given: What of it was handed out.
     """
     if isinstance(value, Tensor):
-        if value.layout is not torch.strided:
-            return value
         if value.numel() == 1 and value.is_cpu:
-            return Number(value.item(), value.dtype, value.shape if value.dim() == 0 else torch.Size())
-        return value.detach().clone() if is_state(value) else value.detach()
-    if type(value) is dict:
-        return {key: aside(item, is_state) for key, item in value.items()}
-    if type(value) is list or type(value) is tuple:
-        return type(value)(aside(item, is_state) for item in value)
-    return value
+            return Number(value.item(), value.dtype)
+        if value.layout is not torch.strided or value.is_inference() or given.is_inference():
+            return given.detach().clone()
+        if value.requires_grad:
+            value, given = value.detach(), given.detach()
+        return _Twice(value, value._version, given, given._version)
+    kind = type(value)
+    if kind is dict:
+        return {key: aside(item, given[key]) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return kind(map(aside, value, given))
+    return given
 
 
 def from_aside(kept: Any) -> Any:
     """Give a value again that was put aside."""
-    if isinstance(kept, Number):
+    if isinstance(kept, (Number, _Twice)):
         return kept.tensor()
     if isinstance(kept, Tensor):
         return kept.clone()

@@ -21,6 +21,7 @@ from syncmetrics.metric.step import step
 from syncmetrics.metric.update import make_ready, wrap_update
 from syncmetrics.metric.value import wrap_compute
 from syncmetrics.schedule.every import is_due
+from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.spec import States, check_value
 from syncmetrics.sync import Merged, absorb
@@ -182,7 +183,8 @@ class Metric(StatefulModule):
                 except TypeError as error:
                     raise StateError(f"`{self._label}` cannot merge this: state `{name}` {error}") from None
             deltas = [Merged(own_copy(other), 1)]
-        absorb((node, node.holders[0][1], delta) for node, delta in zip(nodes, deltas, strict=False))
+        with no_graph():
+            absorb((node, node.holders[0][1], delta, {}) for node, delta in zip(nodes, deltas, strict=False))
 
     def clone(self: _Self) -> _Self:
         """Give an independent copy."""

@@ -403,7 +403,7 @@ class StatefulModule(nn.Module, Host):
 
     @_forward_cache.setter
     def _forward_cache(self, value: Any) -> None:
-        self._books.step_value = aside(value, lambda _: True)
+        self._books.step_value = aside(value, value)
 
     @property
     def _computed(self) -> Any:
@@ -546,7 +546,12 @@ class StatefulModule(nn.Module, Host):
 
     def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
         """Give a node for this metric and those that may share its states, which are named in alphabetical order."""
-        return Node(path, self._label, tuple((name, metric._holder) for name, metric in sharing), self._merge)
+        merge, kept = self._merge, self._books.node
+        if len(sharing) > 1 or merge is not None:
+            return Node(path, self._label, tuple((name, metric._holder) for name, metric in sharing), merge)
+        if kept is None or kept.path != path:
+            kept = self._books.node = Node(path, self._label, ((path, self._holder),))
+        return kept
 
     def _before(self) -> list[tuple[str, Callable[[], list[str]]]]:
         """Remember what is shown, of this metric and of those inside it: the name of each, and what puts it back.

@@ -28,13 +28,13 @@ from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
 from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_all_ready, mark_ready, raw_update
-from syncmetrics.metric.value import evaluate, hand_out, is_in_states
+from syncmetrics.metric.value import evaluate, hand_out
 from syncmetrics.schedule.lanes import step_lane
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.rows import rows_like
 from syncmetrics.states.spec import State, States
-from syncmetrics.states.store import Holder, Mode
+from syncmetrics.states.store import Appended, Holder, Mode
 from syncmetrics.sync import Merged, Node, absorb, put_back, sync_parts
 
 __all__ = ["step"]
@@ -132,7 +132,7 @@ def _value_of(metric: StatefulModule, graph: bool) -> Any:
     else:
         value = evaluate(metric)
         given = hand_out(value, metric)
-    metric._books.step_value = aside(value, lambda tensor: is_in_states(tensor, metric, local=False))
+    metric._books.step_value = aside(value, given)
     return given
 
 
@@ -146,7 +146,7 @@ class _Brought:
         holder: Whose store shows them.
     """
 
-    __slots__ = ("_marks", "delta", "holder", "node")
+    __slots__ = ("_marks", "appended", "delta", "holder", "node")
 
     def __init__(self, node: Node, holder: Holder) -> None:
         self.node, self.holder = node, holder
@@ -156,17 +156,22 @@ class _Brought:
         for name, value in states.items():
             if isinstance(value, list):
                 states[name] = _detached(value)
-                self._marks += [(item, item._version) for item in value if isinstance(item, Tensor)]
             else:
                 self._marks.append((value, value._version))
                 if value.requires_grad:
                     states[name] = value.detach()
         self.delta = Merged(states, store.update_count)
+        self.appended = store.appended
 
     @property
     def was_edited(self) -> bool:
-        """Whether `compute` has edited something of it in place."""
+        """Whether `compute` has edited a tensor in place. Those in lists are the user's: to edit them is an error."""
         return any([item._version != version for item, version in self._marks])  # noqa: C419 - on the way of every step
+
+    @property
+    def arrived(self) -> tuple[Node, Holder, Merged, dict[str, Appended]]:
+        """It, for `absorb`."""
+        return self.node, self.holder, self.delta, self.appended
 
 
 def _detached(rows: list[Any]) -> list[Any]:
@@ -205,13 +210,13 @@ def _take_in(
     if trial is not None:
         full |= trial.differing({id(one.holder.store): one.delta for one in brought}, full, update)
     if not full:
-        absorb([(one.node, one.holder, one.delta) for one in brought])
+        absorb([one.arrived for one in brought])
         return
     stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
     with all_or_nothing(full.values()):
         for name, metric in full.items():
             update(name, metric)
-        absorb([(one.node, one.holder, one.delta) for one in brought if id(one.holder.store) not in stores])
+        absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
 
 
 def _in_full_of(members: Members, brought: Sequence[_Brought]) -> dict[str, StatefulModule]:
@@ -385,7 +390,7 @@ def _tell_lost_gradient(metric: StatefulModule, args: Sequence[Any], kwargs: Map
     """Tell once of a class that does not say whether it is differentiable, if its value could have had a gradient."""
     if type(metric) in _told:
         return
-    if any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values())):
+    if any([isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values())]):  # noqa: C419 - likewise
         _told.add(type(metric))
         warnings.warn(
             f"`{metric._label}` was called with tensors that require a gradient, but its value has none. Set"

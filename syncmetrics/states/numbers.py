@@ -23,16 +23,14 @@ class Number:
     Attributes:
         item: The number.
         dtype: Of the tensor.
-        shape: Of the tensor.
     """
 
     item: float | complex
     dtype: torch.dtype
-    shape: torch.Size
 
     def tensor(self) -> Tensor:
-        """Give a new tensor of it, on the CPU."""
-        return tensor_of(self.item, self.dtype, self.shape)
+        """Give a new tensor of it, on the CPU and without dimensions."""
+        return tensor_of(self.item, self.dtype, ())
 
 
 def tensor_of(item: float | complex, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:

@@ -182,9 +182,13 @@ def dim_zero_cat(x: Tensor | Sequence[Tensor]) -> Tensor:
     joined = joined_of(x)
     if joined is not None:
         return joined
+    if not len(x):
+        return torch.zeros(0)
     if len(x) == 1:
-        return x[0].reshape(-1).clone() if x[0].dim() == 0 else x[0].clone()  # not the memory of the state itself
-    return cat_rows(x) if len(x) else torch.zeros(0)
+        rows = x[0]
+        return rows.clone() if rows.dim() else rows.reshape(1).clone()  # not the memory of the state itself
+    rows = cat_rows(x)
+    return rows.clone() if any(rows is one for one in x) else rows  # the others were empty
 
 
 def rows_like(default: list[Any], value: Iterable[Any]) -> list[Any]:

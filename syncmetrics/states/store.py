@@ -49,9 +49,9 @@ class Appended:
     """
 
     rows: list[Any]
-    first: int = 0
-    last: int = 0
-    versions: list[int] = field(default_factory=list)
+    first: int
+    last: int
+    versions: list[int]
 
     @property
     def stand(self) -> bool:
@@ -108,7 +108,7 @@ class Mode(enum.Enum):
     STEP = "step"  #: what one batch brought, inside forward
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Aside:
     """What a store had when it began to show something else.
 
@@ -270,11 +270,26 @@ class Store:
             if known is None or known.rows is not rows:
                 if not isinstance(rows, list) or isinstance(rows, RowBuffer):  # a buffer checks what it is given
                     continue
-                known = self.appended[name] = Appended(rows)
+                known = self.appended[name] = Appended(rows, 0, 0, [])
             try:
                 known.note()
             except TypeError as error:
                 raise TypeError(f"`{label}`: state `{name}` {error}") from None
+
+    def take_appended(self, names: Iterable[str], appended: Mapping[str, Appended], label: str) -> None:
+        """Remember what was appended to other lists, whose elements are the last ones of these lists now.
+
+        Raises:
+            TypeError: As from `note_appended`.
+        """
+        for name in names:
+            rows, known, new = self.states[name], self.appended.get(name), appended.get(name)
+            if known is not None and new is not None and known.rows is rows:  # noqa: SIM102 - it would be too long
+                if len(known.versions) + len(new.versions) == len(rows):
+                    known.versions += new.versions
+                    known.last = new.last
+                    continue
+            self.note_appended((name,), label)
 
     def check_appended(self, label: str) -> None:
         """Check that no tensor was edited in place since `update` appended it.
@@ -377,7 +392,7 @@ class Holder:
         device, defaults = self.defaults
         if device is not self.store.device:
             device, defaults = self.defaults = self.store.device, fresh_states(self.specs, self.store.device)
-        return {name: rows_like(v, []) if isinstance(v, list) else v.clone() for name, v in defaults.items()}
+        return {n: v.clone() if isinstance(v, Tensor) else type(v)() for n, v in defaults.items()}
 
     def copy(self) -> Holder:
         """Give an independent holder of the same content, for a copy of the metric."""

@@ -23,7 +23,7 @@ from syncmetrics.sync.transfer import Values
 __all__ = ["Merged", "fold", "fold_state"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Merged:
     """The states of all ranks as one.
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, TypeVar
 
 from syncmetrics.errors import StateError
-from syncmetrics.states.autograd import no_graph
-from syncmetrics.states.merge import grow, merge_delta, own_copy
+from syncmetrics.states.merge import grow, merge_delta, merge_over_time, own_copy
 from syncmetrics.states.spec import States, StateSpec, check_value
-from syncmetrics.states.store import Holder, Mode, Store
+from syncmetrics.states.store import Appended, Holder, Mode, Store
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.manifest import Part
 from syncmetrics.sync.route import Route
@@ -249,26 +248,29 @@ def by_route(pairs: Iterable[tuple[Route, _Thing]]) -> list[tuple[list[_Thing], 
     return routes
 
 
-def absorb(arrived: Iterable[tuple[Node, Holder, Merged]]) -> None:
+def absorb(arrived: Iterable[tuple[Node, Holder, Merged, Mapping[str, Appended]]]) -> None:
     """Merge what came later into local states, at a cost that does not grow with them: of all metrics, or of none.
 
+    It is to be called where no graph is recorded, and in no inference mode.
+
     Args:
-        arrived: What came: for which node, and which of its owners.
+        arrived: What came: for which node and which of its owners; and what is known of the elements of its lists.
 
     Raises:
         StateError: Something does not fit; nothing is changed.
     """
-    with no_graph():
-        merged = [(node, holder, delta, _merge(node, holder, delta)) for node, holder, delta in arrived]
-        for node, holder, delta, states in merged:
-            if delta.update_count == 0:
-                continue
-            store = holder.store
-            if node.merge is None and holder.lists:
-                states = grow(node.specs, store.states, delta.states, states)
+    merged = [(node, holder, delta, _merge(node, holder, delta), new) for node, holder, delta, new in arrived]
+    for node, holder, delta, states, appended in merged:
+        if delta.update_count == 0:
+            continue
+        store = holder.store
+        if not holder.lists:
             store.grow(states, store.update_count + delta.update_count)
-            if holder.lists:
-                store.note_appended(holder.lists, node.label)
+            continue
+        if node.merge is None:
+            states = grow(node.specs, store.states, delta.states, states)
+        store.grow(states, store.update_count + delta.update_count)
+        store.take_appended(holder.lists, appended, node.label)
 
 
 def _merge(node: Node, holder: Holder, delta: Merged) -> States:
@@ -278,7 +280,8 @@ def _merge(node: Node, holder: Holder, delta: Merged) -> States:
         if delta.update_count == 0:
             return running
         if node.merge is None:
-            return merge_delta(holder.specs, running, delta.states, (count, delta.update_count))
+            merge = merge_delta if holder.lists else merge_over_time
+            return merge(holder.specs, running, delta.states, (count, delta.update_count))
         states = node.merge(running, delta.states) if count > 0 else delta.states
     except StateError as error:
         raise StateError(f"`{node.label}`: {error}") from None
