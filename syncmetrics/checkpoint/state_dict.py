@@ -15,7 +15,7 @@ from torch import Tensor
 
 from syncmetrics.errors import PacketError
 from syncmetrics.states.rows import rows_like
-from syncmetrics.states.spec import State, States, StateSpec, own_tensor
+from syncmetrics.states.spec import State, States, StateSpec, check_value, own_tensor
 from syncmetrics.states.store import Holder, Mode
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle, write_bytes
@@ -61,13 +61,14 @@ def load(
     if strict:
         missing_keys.extend(prefix + name for name, spec in specs.items() if spec.persistent and name not in found)
     states: States = {}
+    told = len(error_msgs)
     for name in found:
         try:
             with torch.inference_mode(False):
                 states[name] = _decode(state_dict[prefix + name], specs[name], holder.store.device)
         except (PacketError, TypeError) as error:
             error_msgs.append(f"state `{prefix}{name}` cannot be loaded: {error}")
-    if not states:
+    if not states or len(error_msgs) > told:  # of one metric all states, or none
         return rest, None
     return rest, (states, int(state_dict.get(prefix + _COUNT, 1)))
 
@@ -83,7 +84,7 @@ def _encode(value: State, spec: StateSpec) -> Tensor:
 
 
 def _decode(value: Any, spec: StateSpec, device: torch.device) -> State:
-    if isinstance(value, list):  # as other libraries save it
+    if isinstance(value, list) and spec.is_list:  # as other libraries save it
         return _on(device, spec, value)
     if not isinstance(value, Tensor):
         raise TypeError(f"it is a {type(value).__name__}, not a tensor")
@@ -99,5 +100,6 @@ def _decode(value: Any, spec: StateSpec, device: torch.device) -> State:
 
 
 def _on(device: torch.device, spec: StateSpec, items: list[Any]) -> list[Any]:
+    check_value(items)
     moved = [item.to(device) if isinstance(item, Tensor) else item for item in items]
     return rows_like(spec.default, moved) if isinstance(spec.default, list) else moved

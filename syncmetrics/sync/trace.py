@@ -52,7 +52,7 @@ class SyncRecord:
         self.waited = max(0.0, (max(entered) - entered[rank]) * 1e-9)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Trace:
     """All syncs of this process while it was on, in the order in which they ended.
 
