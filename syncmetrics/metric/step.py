@@ -31,7 +31,7 @@ from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, ma
 from syncmetrics.metric.value import evaluate, hand_out
 from syncmetrics.schedule.lanes import step_lane
 from syncmetrics.states.autograd import no_graph
-from syncmetrics.states.merge import own_copy
+from syncmetrics.states.merge import copy_rows, own_copy
 from syncmetrics.states.rows import rows_like
 from syncmetrics.states.spec import State, States
 from syncmetrics.states.store import Appended, Holder, Mode
@@ -106,7 +106,8 @@ def _step(
                         apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
                 else:
                     apply_update(metric, raw_update(metric), args, chosen(name))
-            brought = [_Brought(node, holder) for node in nodes for holder in node.owners]
+            kept = graph and any([metric.is_differentiable for _, metric in owners])  # noqa: C419 - as below
+            brought = [_Brought(node, holder, kept) for node in nodes for holder in node.owners]
             synced = _show_step_of_all(members, due) if due else []
             try:
                 values = {name: _value_of(metric, graph) for name, metric in members.metrics.items()}
@@ -144,11 +145,12 @@ class _Brought:
     Args:
         node: Of whom.
         holder: Whose store shows them.
+        graph: Whether they may have a graph, or the memory of somebody else.
     """
 
     __slots__ = ("_marks", "appended", "delta", "holder", "node")
 
-    def __init__(self, node: Node, holder: Holder) -> None:
+    def __init__(self, node: Node, holder: Holder, graph: bool) -> None:
         self.node, self.holder = node, holder
         store = holder.store
         states = store.states.copy()
@@ -158,8 +160,8 @@ class _Brought:
                 states[name] = _detached(value)
             else:
                 self._marks.append((value, value._version))
-                if value.requires_grad:
-                    states[name] = value.detach()
+                if graph:
+                    states[name] = value.detach().clone()
         self.delta = Merged(states, store.update_count)
         self.appended = store.appended
 
@@ -178,7 +180,7 @@ def _detached(rows: list[Any]) -> list[Any]:
     for item in rows:
         if isinstance(item, Tensor) and item.requires_grad:
             return rows_like(rows, [item.detach() for item in rows])
-    return rows.copy()
+    return copy_rows(rows)
 
 
 def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:

@@ -10,10 +10,11 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.joined import JoinedRows
+from syncmetrics.states.plain import copy_plain
 from syncmetrics.states.rows import rows_like
 from syncmetrics.states.spec import State, States, StateSpec
 
-__all__ = ["grow", "merge_delta", "merge_over_time", "own_copy"]
+__all__ = ["copy_rows", "grow", "merge_delta", "merge_over_time", "own_copy"]
 
 
 def own_copy(states: Mapping[str, State], *, elements: bool = False) -> States:
@@ -25,15 +26,26 @@ def own_copy(states: Mapping[str, State], *, elements: bool = False) -> States:
     """
     with no_graph():
         return {
-            name: value.clone() if isinstance(value, Tensor) else _with_elements(value) if elements else value.copy()
+            name: value.clone()
+            if isinstance(value, Tensor)
+            else _with_elements(value)
+            if elements
+            else copy_rows(value)
             for name, value in states.items()
         }
+
+
+def copy_rows(rows: list[Any]) -> list[Any]:
+    """Copy a list: the tensors in it are shared, and plain data is not."""
+    if isinstance(rows, JoinedRows) or not rows or isinstance(rows[0], Tensor):
+        return rows.copy()
+    return copy_plain(rows)
 
 
 def _with_elements(rows: list[Any]) -> list[Any]:
     if isinstance(rows, JoinedRows):
         return rows.with_rows(Tensor.clone)
-    return [item.clone() if isinstance(item, Tensor) else item for item in rows]
+    return [row.clone() for row in rows] if rows and isinstance(rows[0], Tensor) else copy_plain(rows)
 
 
 def merge_over_time(specs: Mapping[str, StateSpec], a: States, b: States, counts: tuple[int, int]) -> States:

@@ -14,9 +14,10 @@ from typing import Any
 
 from syncmetrics.errors import PacketError
 
-__all__ = ["check_plain", "decode_plain", "encode_plain"]
+__all__ = ["check_plain", "copy_plain", "decode_plain", "encode_plain"]
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+_FLAT = _SCALARS | {bytes}
 _KEYS = frozenset({str})
 _AS_IT_IS, _TAGGED = b"j", b"t"
 _JSON_BITS = 1024  # Python refuses to write much longer integers in decimal
@@ -66,6 +67,23 @@ def _check(value: Any, depth: int) -> None:
         return
     inside = " inside a list, tuple or dict" if depth else ""
     raise TypeError(f"holds a {kind.__module__}.{kind.__qualname__}{inside}")
+
+
+def copy_plain(values: Sequence[Any]) -> list[Any]:
+    """Copy a list of plain values, so that editing a dict or list in the copy does not reach the original."""
+    return list(values) if _FLAT.issuperset(map(type, values)) else [_copy(value) for value in values]
+
+
+def _copy(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        flat = _FLAT.issuperset(map(type, value.values()))
+        return value.copy() if flat else {key: _copy(item) for key, item in value.items()}
+    if kind is list:
+        return copy_plain(value)
+    if kind is tuple and not _FLAT.issuperset(map(type, value)):
+        return tuple(map(_copy, value))
+    return value
 
 
 def encode_plain(values: Sequence[Any]) -> bytes:

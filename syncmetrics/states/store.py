@@ -20,6 +20,7 @@ from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.numbers import tensor_of
+from syncmetrics.states.plain import copy_plain
 from syncmetrics.states.rows import RowBuffer, rows_like
 from syncmetrics.states.spec import State, States, StateSpec, check_value, fresh_states, moved, own_tensor
 
@@ -34,7 +35,7 @@ COPIED_ELEMENTS = 64
 
 _STRIDED = torch.strided
 _use_count = torch._C._storage_Use_Count
-_ALONE: int = _use_count(torch.empty(1, device="cpu").untyped_storage()._cdata)
+_ONE: int = _use_count(torch.empty(1, device="cpu").untyped_storage()._cdata)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +76,7 @@ class Appended:
             return
         if not isinstance(rows[0], Tensor):
             check_value(rows, start)
+            rows[start:] = copy_plain(rows[start:])  # whoever gave it may edit it
             versions.extend(repeat(0, stop - start))
         else:
             for index in range(start, stop):
@@ -310,11 +312,18 @@ class Store:
                 )
 
     def keep_own(self, before: States) -> None:
-        """Copy tensors that an update has put in place of others, where somebody else has their memory too."""
-        for name, value in self.states.items():
-            if isinstance(value, Tensor) and value is not before.get(name) and _is_shared(value):
+        """Copy tensors that an update has put in place of others, where somebody else has them or their memory too."""
+        states = self.states
+        for name in states:
+            if states[name] is before.get(name) or not isinstance(states[name], Tensor):
+                continue
+            if _references(states, name) > _ALONE or _shares_memory(states[name]):
+                value = states[name]
                 with no_graph():
-                    self.set(name, value.clone())
+                    states = states | {name: value.clone() if isinstance(value, Tensor) else value}
+        if states is not self.states:
+            self.states = states
+            self.version += 1
 
     def set(self, name: str, value: State) -> None:
         """Put a value in place of a state that is shown."""
@@ -338,9 +347,18 @@ def _copied(states: States, appended: Mapping[str, Appended]) -> tuple[States, d
     return copies, known
 
 
-def _is_shared(value: Tensor) -> bool:
+def _references(states: Mapping[str, Any], name: str) -> int:
+    """Count who refers to a state. What Python counts for a call like this depends on its version: see `_ALONE`."""
+    return sys.getrefcount(states[name])
+
+
+#: What it is for a state that nobody else refers to.
+_ALONE = _references({"": torch.empty(0, device="cpu")}, "")
+
+
+def _shares_memory(value: Any) -> bool:
     try:
-        return int(_use_count(value.untyped_storage()._cdata)) > _ALONE
+        return int(_use_count(value.untyped_storage()._cdata)) > _ONE
     except (RuntimeError, NotImplementedError):  # a tensor without a storage of its own
         return False
 

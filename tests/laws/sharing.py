@@ -59,7 +59,8 @@ def outcome(metric: Any) -> Any:
     try:
         return bits(metric.compute())
     except SchemaMismatchError as error:
-        assert "different epochs" in str(error)
+        if "different epochs" not in str(error):
+            raise
         return "error"
 
 
