@@ -65,13 +65,8 @@ class Quantile(ShuffledMetric):
         super().__init__(shuffle_above=shuffle_above, **kwargs)
         name = type(self).__name__
         check_choice(name, "interpolation", interpolation, _INTERPOLATIONS)
-        numbers: list[Any] = list(q) if isinstance(q, (list, tuple)) else [q]
-        if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
-            raise TypeError(f"{name}: `q` must be a number, or several, but is {q!r} instead. Pass e.g. [0.25, 0.75].")
-        if not all(0 <= number <= 1 for number in numbers):
-            raise ValueError(f"{name}: `q` must be in [0, 1], but is {q!r} instead. Pass e.g. 0.95.")
+        _numbers(name, q)
         self.q = q
-        self._numbers = tuple(map(float, numbers))
         self.interpolation = interpolation
         self.add_state("values", [], dist_reduce_fx="cat")
 
@@ -83,7 +78,7 @@ class Quantile(ShuffledMetric):
     @property
     def question(self) -> Question:
         """The quantiles, whose positions follow when it is known how many values there are."""
-        return ("quantile", *self._numbers)
+        return ("quantile", *_numbers(type(self).__name__, self.q))
 
     def update(self, value: Tensor | float) -> None:
         """Keep values; copies are kept, so the caller may reuse the tensor.
@@ -107,11 +102,12 @@ class Quantile(ShuffledMetric):
         count, has_nan, dtype, found = self.answer()
         if count == 0:
             warnings.warn(f"{type(self).__name__}: no value was given, so the value is NaN.", stacklevel=2)
-        results = [math.nan] * len(self._numbers)
+        numbers = _numbers(type(self).__name__, self.q)
+        results = [math.nan] * len(numbers)
         if count and not has_nan:
             results = [
                 _between(found[low], found[high], _weigh(self.interpolation, low, weight) if weight else 0.0)
-                for low, high, weight in (_position(q, count) for q in self._numbers)
+                for low, high, weight in (_position(q, count) for q in numbers)
             ]
         flat = torch.tensor(results, dtype=dtype, device=self.device)
         return flat if isinstance(self.q, (list, tuple)) else flat.reshape(())
@@ -131,8 +127,24 @@ class Quantile(ShuffledMetric):
         return dict.fromkeys(questions, (count, any(nan for nan, _ in told), dtype, by_place))
 
 
+def _numbers(metric: str, q: Any) -> tuple[float, ...]:
+    """Give the quantiles that are asked for.
+
+    Raises:
+        TypeError: They are no numbers.
+        ValueError: They are not in [0, 1].
+    """
+    numbers: list[Any] = list(q) if isinstance(q, (list, tuple)) else [q]
+    if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
+        raise TypeError(f"{metric}: `q` must be a number, or several, but is {q!r} instead. Pass e.g. [0.25, 0.75].")
+    if not all(0 <= number <= 1 for number in numbers):
+        raise ValueError(f"{metric}: `q` must be in [0, 1], but is {q!r} instead. Pass e.g. 0.95.")
+    return tuple(map(float, numbers))
+
+
 def _weigh(interpolation: str, low: int, weight: Fraction) -> float:
     """Give how much the value above counts, of a quantile that lies at `low + weight`."""
+    check_choice("Quantile", "interpolation", interpolation, _INTERPOLATIONS)
     if interpolation == "linear":
         return float(weight)
     if interpolation == "nearest":

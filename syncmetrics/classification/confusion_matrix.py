@@ -12,6 +12,7 @@ from syncmetrics.family.checks import accumulate_dtype, check_choice, rounded
 __all__ = ["MulticlassConfusionMatrix"]
 
 Normalize = Literal["true", "pred", "all", "none"] | None
+_NORMALIZE = ("true", "pred", "all", "none", None)
 
 
 class MulticlassConfusionMatrix(MulticlassCounts):
@@ -47,7 +48,7 @@ class MulticlassConfusionMatrix(MulticlassCounts):
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, ignore_index=ignore_index, validate_args=validate_args, matrix=True, **kwargs)
-        check_choice(type(self).__name__, "normalize", normalize, ("true", "pred", "all", "none", None))
+        check_choice(type(self).__name__, "normalize", normalize, _NORMALIZE)
         self.normalize = normalize
 
     def compute(self) -> Tensor:
@@ -59,6 +60,7 @@ class MulticlassConfusionMatrix(MulticlassCounts):
         counts = self.confmat
         if self.normalize is None or self.normalize == "none":
             return counts
+        check_choice(type(self).__name__, "normalize", self.normalize, _NORMALIZE)
         if self.normalize == "all":
             totals = counts.sum()
         else:

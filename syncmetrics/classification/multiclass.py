@@ -24,6 +24,7 @@ from syncmetrics.family.checks import check_choice
 __all__ = ["MulticlassAccuracy", "MulticlassF1Score", "MulticlassPrecision", "MulticlassRecall"]
 
 Average = Literal["micro", "macro", "weighted", "none"] | None
+_AVERAGES = ("micro", "macro", "weighted", "none", None)
 
 
 class _MulticlassStatScores(MulticlassCounts):
@@ -68,9 +69,8 @@ class _MulticlassStatScores(MulticlassCounts):
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, top_k=top_k, ignore_index=ignore_index, validate_args=validate_args, **kwargs)
-        check_choice(type(self).__name__, "average", average, ("micro", "macro", "weighted", "none", None))
+        check_choice(type(self).__name__, "average", average, _AVERAGES)
         self.average = average
-        self._only_targets = average == "macro" and top_k > 1 and self._macro_needs_target
 
     def compute(self) -> Tensor:
         """Return the score: 0-d, or (num_classes,) without average; 0 where the denominator is 0.
@@ -81,10 +81,12 @@ class _MulticlassStatScores(MulticlassCounts):
         if self.average == "micro":
             value = scores.micro[self._row]
         elif self.average == "macro":
-            value = (scores.macro_of_targets if self._only_targets else scores.macro)[self._row]
+            only_targets = self.top_k > 1 and self._macro_needs_target
+            value = (scores.macro_of_targets if only_targets else scores.macro)[self._row]
         elif self.average == "weighted":
             value = scores.weighted[self._row]
         else:
+            check_choice(type(self).__name__, "average", self.average, _AVERAGES)
             value = scores.per_class[self._row]
         return value
 

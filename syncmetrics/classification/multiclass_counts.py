@@ -67,7 +67,6 @@ class MulticlassCounts(Metric):
         self.ignore_index = ignore_index
         self.validate_args = validate_args
         self._keeps_matrix = matrix or num_classes <= _MATRIX_CLASSES
-        self._plain = top_k == 1 and ignore_index is None
         if self._keeps_matrix:
             self.add_state("confmat", zero_count(num_classes, num_classes), dist_reduce_fx="sum")
         else:
@@ -107,7 +106,8 @@ class MulticlassCounts(Metric):
             TypeError: An input is not a tensor or has the wrong dtype.
             ValueError: Shapes do not fit, or a label is out of range.
         """
-        if self._plain and self._keeps_matrix and _is_usual(preds, target, self.num_classes):
+        is_plain = self.ignore_index is None and self.top_k == 1 and self._keeps_matrix
+        if is_plain and _is_usual(preds, target, self.num_classes):
             counts = self._count_usual(preds, target)
         else:
             counts = self._count(preds, target)

@@ -49,6 +49,7 @@ class Books:
         values: The last values of `compute`, the latest last: one for each set of arguments.
         step_value: The last value of `forward`, put aside.
         dtype: What `dtype` gives.
+        next_trial: After how many updates it is to be found out again whether a batch can be merged.
         node: How the metric takes part in a sync, if it is one alone; what is known of it without the metric.
     """
 
@@ -58,6 +59,7 @@ class Books:
     values: list[Kept] = field(default_factory=list)
     step_value: Any = None
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
+    next_trial: int = 1
     node: Node | None = None
 
     def forget(self) -> None:

@@ -310,6 +310,11 @@ class StatefulModule(nn.Module, Host):
         super().add_module(name, module)
         self._changed()
 
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Do as every module does. A value that was computed before is not good any more."""
+        super().register_buffer(name, tensor, persistent)
+        self._changed()
+
     def __delattr__(self, name: str) -> None:
         if name in self._holder.specs:
             raise StateError(f"`{self._label}`: state `{name}` cannot be deleted; `reset()` gives it its default.")
@@ -451,6 +456,7 @@ class StatefulModule(nn.Module, Host):
         holder = self._holder
         rest, loaded = checkpoint.load(state_dict, prefix, holder, strict, missing_keys, error_msgs)
         super()._load_from_state_dict(rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        self._changed()  # buffers may be others
         if loaded is not None:
             self._leave_group()
             states, update_count = loaded

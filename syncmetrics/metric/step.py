@@ -6,8 +6,9 @@
 4. What the batch brought is merged into the running states, at a cost that does not grow with them.
 
 Merging a batch is the same as updating with it for most metrics, and not for those whose `update` reads its states.
-Which is which is found out: the first times that a class meets a batch on states that are not empty, both are done and
-compared. If they differ, the class is updated in full from then on, which takes a second `update` a step.
+Which is which is found out: a metric is updated in full too, on a copy of its states, in steps 2, 3, 4, 8, 16, ...,
+and the two are compared. If they differ, all of its class are updated in full from then on, which takes a second
+`update` a step. Attributes and random numbers are what they were before it, so that all is as after one.
 
 Whatever is raised, no state of any metric is changed.
 """
@@ -41,11 +42,7 @@ __all__ = ["step"]
 
 _grad_mode = torch.is_grad_enabled
 
-#: So many times a class is found out about.
-_TRIALS = 3
-
-#: How often merging and updating were found to be the same, and the classes for which they are not.
-_agreed: dict[type, int] = {}
+#: Classes of which it was found that merging a batch is not updating with it.
 _in_full: set[type] = set()
 
 _MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__) | {"_holder", "_books"}
@@ -95,12 +92,16 @@ def _step(
         for name, metric in owners:
             if metric.is_differentiable is None:
                 _tell_lost_gradient(metric, args, chosen(name))
-    trial = _Trial.of(owners)
+    full = _in_full_of(members)
+    trial = {n: m for n, m in owners if n not in full and m.full_state_update is None and _is_due(m)}
+    starts: dict[str, _Start] = {}
     with no_graph():
         try:
             for node in nodes:
                 node.show_fresh()
             for name, metric in owners:
+                if full or trial:
+                    starts[name] = _Start(metric)
                 if graph and metric.is_differentiable:
                     with torch.enable_grad():
                         apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
@@ -115,9 +116,13 @@ def _step(
                 put_back(synced)
         finally:
             put_back(nodes)
-        _take_in(
-            members, brought, lambda name, metric: apply_update(metric, raw_update(metric), args, chosen(name)), trial
-        )
+
+        def update(name: str, metric: StatefulModule) -> None:
+            if name in starts:
+                starts[name].again()
+            apply_update(metric, raw_update(metric), args, chosen(name))
+
+        _take_in(owners, brought, full, trial, update)
     for name, metric in members.metrics.items():
         remember(values[name], metric, "forward", is_global=name in due)
     for _, metric in owners:
@@ -140,7 +145,8 @@ def _value_of(metric: StatefulModule, graph: bool) -> Any:
 class _Brought:
     """What a batch brought: the states that are shown after the update.
 
-    `compute` sees them too, and may edit them. That is seen afterwards, and then the batch is not taken from here.
+    `compute` sees them too, and may edit them. Whether it does is found out in the first step; then, and where it does,
+    what it sees is not what is kept.
 
     Args:
         node: Of whom.
@@ -148,27 +154,31 @@ class _Brought:
         graph: Whether they may have a graph, or the memory of somebody else.
     """
 
-    __slots__ = ("_marks", "appended", "delta", "holder", "node")
+    __slots__ = ("_is_copy", "_marks", "appended", "delta", "holder", "node")
 
     def __init__(self, node: Node, holder: Holder, graph: bool) -> None:
         self.node, self.holder = node, holder
         store = holder.store
         states = store.states.copy()
+        self._is_copy = graph or holder.edited_by_compute is not False
         self._marks: list[tuple[Tensor, int]] = []
         for name, value in states.items():
             if isinstance(value, list):
                 states[name] = _detached(value)
             else:
                 self._marks.append((value, value._version))
-                if graph:
+                if self._is_copy:
                     states[name] = value.detach().clone()
         self.delta = Merged(states, store.update_count)
         self.appended = store.appended
 
-    @property
-    def was_edited(self) -> bool:
-        """Whether `compute` has edited a tensor in place. Those in lists are the user's: to edit them is an error."""
-        return any([item._version != version for item, version in self._marks])  # noqa: C419 - on the way of every step
+    def is_lost(self) -> bool:
+        """Whether `compute` has edited it, so that the batch has to be added once more."""
+        holder = self.holder
+        edited = any([item._version != version for item, version in self._marks])  # noqa: C419 - on the way of every step
+        if edited or holder.edited_by_compute is None:
+            holder.edited_by_compute = edited
+        return edited and not self._is_copy
 
     @property
     def arrived(self) -> tuple[Node, Holder, Merged, dict[str, Appended]]:
@@ -202,28 +212,43 @@ def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
 
 
 def _take_in(
-    members: Members,
+    owners: Sequence[tuple[str, StatefulModule]],
     brought: Sequence[_Brought],
+    full: dict[str, StatefulModule],
+    trial: Mapping[str, StatefulModule],
     update: Callable[[str, StatefulModule], None],
-    trial: _Trial | None,
 ) -> None:
-    """Take a batch into the running states of all members, or of none: merge it, or update in full."""
-    full = _in_full_of(members, brought)
-    if trial is not None:
-        full |= trial.differing({id(one.holder.store): one.delta for one in brought}, full, update)
+    """Take a batch into the running states of all members, or of none: merge it, or update in full.
+
+    Args:
+        owners: Whom, by name.
+        brought: What the batch brought.
+        full: Those that are to be updated in full.
+        trial: Those of which it is to be found out whether they are.
+        update: Adds the batch to what a metric shows.
+    """
+    lost = [id(one.holder.store) for one in brought if one.is_lost()]
+    if lost:
+        full |= {name: m for name, m in owners if any(id(node.store) in lost for node in m._core._nodes())}
+    if trial:
+        deltas = {id(one.holder.store): one.delta for one in brought}
+        full |= {name: m for name, m in trial.items() if name not in full and _differs(name, m, deltas, update)}
     if not full:
         absorb([one.arrived for one in brought])
         return
     stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
-    with all_or_nothing(full.values()):
-        for name, metric in full.items():
-            update(name, metric)
-        absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
+    now = _random_state()
+    try:
+        with all_or_nothing(full.values()):
+            for name, metric in full.items():
+                update(name, metric)
+            absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
+    finally:
+        _set_random_state(now)
 
 
-def _in_full_of(members: Members, brought: Sequence[_Brought]) -> dict[str, StatefulModule]:
-    """Give the metrics, by name, of which what a batch brought cannot be merged: they are updated with it once more."""
-    edited = [id(one.holder.store) for one in brought if one.was_edited]
+def _in_full_of(members: Members) -> dict[str, StatefulModule]:
+    """Give the metrics, by name, of which what a batch brings cannot be merged: they are updated with it once more."""
     found = {}
     for group in members.groups:
         wanted = any([metric.full_state_update for metric in group.metrics])  # noqa: C419 - on the way of every step
@@ -232,91 +257,84 @@ def _in_full_of(members: Members, brought: Sequence[_Brought]) -> dict[str, Stat
             if wanted or type(metric) in _in_full:
                 merges = False
             elif core._modules:
-                merges = all(node.can_merge and id(node.store) not in edited for node in core._nodes())
+                merges = all(node.can_merge for node in core._nodes())
             else:
-                merges = (core._holder.merges or core._merge is not None) and id(core._holder.store) not in edited
+                merges = core._holder.merges or core._merge is not None
             if not merges:
                 found[group.names[group.metrics.index(metric)]] = metric if len(group.metrics) == 1 else core
     return found
 
 
-class _Trial:
-    """Finds out of which metrics it makes a difference whether a batch is merged or updated with.
+def _is_due(metric: StatefulModule) -> bool:
+    """Whether it is to be found out in this step if a batch can be merged into the states of a metric."""
+    books = metric._books
+    count = max(node.update_count for node in metric._core._nodes())
+    if count < books.next_trial:
+        return False
+    books.next_trial = count + 1 if count < 4 else 2 * count
+    return True
+
+
+def _differs(
+    name: str, metric: StatefulModule, deltas: Mapping[int, Merged], update: Callable[[str, StatefulModule], None]
+) -> bool:
+    """Whether it makes a difference that a batch is merged and not updated with. Nothing is changed by the question."""
+    nodes = metric._core._nodes()
+    merged = [_merged(node, deltas[id(node.store)]) for node in nodes]
+    after, now = _Start(metric), _random_state()
+    shown: list[Node] = []
+    try:
+        for node in nodes:
+            states, count = node.store.local
+            shown.append(node)
+            node.store.show(own_copy(states), count, Mode.STEP)
+        update(name, metric)
+        updated = [node.store.states for node in nodes]
+    finally:
+        put_back(shown)
+        after.again()
+        _set_random_state(now)
+    if all(map(_alike, merged, updated)):
+        return False
+    _in_full.add(type(metric))
+    count = max(node.update_count for node in nodes)
+    late = ""
+    if count > 1:
+        late = (
+            f" It was found out after {count} updates that were merged, so what was accumulated so far may be wrong:"
+            " call reset() and begin anew."
+        )
+    warnings.warn(
+        f"`{metric._label}` reads its states in `update`, so that what a batch brings cannot be merged into them:"
+        f" `forward` calls `update` twice from now on.{late} Set `full_state_update = True` on the class to say so"
+        " beforehand, or override `merge_states`.",
+        UserWarning,
+        stacklevel=6,
+    )
+    return True
+
+
+class _Start:
+    """What a metric was before a batch, but for its states: so that the batch can be added as if for the first time.
 
     Args:
-        owners: The metrics, by name, of which that is not known yet.
+        metric: The metric.
     """
 
-    def __init__(self, owners: Sequence[tuple[str, StatefulModule]]) -> None:
-        self._owners = owners
-        self._before = [(module, _attributes(module)) for _, metric in owners for module in _metrics_in(metric)]
+    __slots__ = ("_attributes", "_random")
+
+    def __init__(self, metric: StatefulModule) -> None:
+        self._attributes = [(module, _attributes(module)) for module in _metrics_in(metric)]
         self._random = _random_state()
 
-    @classmethod
-    def of(cls, owners: Sequence[tuple[str, StatefulModule]]) -> _Trial | None:
-        """Take those of these metrics that are to be found out about, if there are any."""
-        unknown = [
-            (name, metric) for name, metric in owners if metric.full_state_update is None and _is_unknown(metric)
-        ]
-        return cls(unknown) if unknown else None
-
-    def differing(
-        self,
-        delta_of: Mapping[int, Merged],
-        full: Mapping[str, StatefulModule],
-        update: Callable[[str, StatefulModule], None],
-    ) -> dict[str, StatefulModule]:
-        """Give those for which it makes one. All states, attributes and random numbers are what they were."""
-        found = {}
-        for name, metric in self._owners:
-            if name in full:
-                continue
-            own = metric._core._nodes()
-            merged = [_merged(node, delta_of[id(node.store)]) for node in own]
-            updated = self._updated(own, lambda name=name, metric=metric: update(name, metric))  # type: ignore[misc]
-            cls = type(metric)
-            if all(map(_alike, merged, updated)):
-                _agreed[cls] = _agreed.get(cls, 0) + 1
-                continue
-            _in_full.add(cls)
-            found[name] = metric
-            warnings.warn(
-                f"`{metric._label}` reads its states in `update`, so that what a batch brings cannot be merged into"
-                " them: `forward` calls `update` twice from now on. Set `full_state_update = True` on the class to say"
-                " so beforehand, or override `merge_states`.",
-                UserWarning,
-                stacklevel=6,
-            )
-        return found
-
-    def _updated(self, nodes: Sequence[Node], update: Callable[[], None]) -> list[States]:
-        """Give the states after an update in full, of a copy."""
-        after = [(module, _attributes(module)) for module, _ in self._before]
-        now = _random_state()
-        shown: list[Node] = []
-        try:
-            for module, attributes in self._before:
-                module.__dict__.update(attributes)
-            _set_random_state(self._random)
-            for node in nodes:
-                states, count = node.store.local
-                shown.append(node)
-                node.store.show(own_copy(states), count, Mode.STEP)
-            update()
-            return [node.store.states for node in nodes]
-        finally:
-            put_back(shown)
-            for module, attributes in after:
-                module.__dict__.update(attributes)
-            _set_random_state(now)
-
-
-def _is_unknown(metric: StatefulModule) -> bool:
-    cls = type(metric)
-    if _agreed.get(cls, 0) >= _TRIALS or cls in _in_full:
-        return False
-    nodes = metric._core._nodes()
-    return any(node.update_count > 0 for node in nodes) and all(node.can_merge for node in nodes)
+    def again(self) -> None:
+        """Make the metric what it was."""
+        for module, attributes in self._attributes:
+            own = module.__dict__
+            for name in [name for name in own if name not in _MODULE_ATTRIBUTES and name not in attributes]:
+                del own[name]
+            own.update({name: _copied(value) for name, value in attributes.items()})
+        _set_random_state(self._random)
 
 
 def _metrics_in(metric: StatefulModule) -> Iterable[StatefulModule]:
@@ -324,12 +342,17 @@ def _metrics_in(metric: StatefulModule) -> Iterable[StatefulModule]:
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Give the plain attributes of a module; builtin containers are copied, so that what is put into them is seen."""
-    return {
-        name: value.copy() if type(value) in (list, dict, set) else value
-        for name, value in module.__dict__.items()
-        if name not in _MODULE_ATTRIBUTES
-    }
+    """Give the plain attributes of a module."""
+    return {name: _copied(v) for name, v in module.__dict__.items() if name not in _MODULE_ATTRIBUTES}
+
+
+def _copied(value: Any) -> Any:
+    """Copy containers, so that what `update` puts into them is not there yet."""
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if type(value) is list:
+        return list(map(_copied, value))
+    return value.copy() if type(value) is set else value
 
 
 def _random_state() -> tuple[Any, ...]:

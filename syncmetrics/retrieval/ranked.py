@@ -19,6 +19,7 @@ __all__ = ["RetrievalMAP", "RetrievalMRR"]
 
 MRR: Question = ("mean reciprocal rank",)
 MAP: Question = ("mean average precision",)
+_ACTIONS = ("neg", "pos", "skip")
 
 
 class _Retrieval(ShuffledMetric):
@@ -51,7 +52,7 @@ class _Retrieval(ShuffledMetric):
         self, empty_target_action: str = "neg", *, shuffle_above: int | None = SHUFFLE_ABOVE, **kwargs: Any
     ) -> None:
         super().__init__(shuffle_above=shuffle_above, **kwargs)
-        check_choice(type(self).__name__, "empty_target_action", empty_target_action, ("neg", "pos", "skip"))
+        check_choice(type(self).__name__, "empty_target_action", empty_target_action, _ACTIONS)
         self.empty_target_action = empty_target_action
         self.add_state("preds", [], dist_reduce_fx="cat")
         self.add_state("target", [], dist_reduce_fx="cat")
@@ -102,6 +103,7 @@ class _Retrieval(ShuffledMetric):
 
     def compute(self) -> Tensor:
         """Return the average over queries, 0-d in `torch.get_default_dtype()`; 0, with a warning, if there is none."""
+        check_choice(type(self).__name__, "empty_target_action", self.empty_target_action, _ACTIONS)
         high, low, filled, empty = self.answer()
         total = join_parts(high, low) + ((empty << FRACTION_BITS) if self.empty_target_action == "pos" else 0)
         count = filled if self.empty_target_action == "skip" else filled + empty

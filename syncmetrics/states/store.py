@@ -376,6 +376,7 @@ class Holder:
         rebinds: Whether `update` is known to edit none, and to bind none that is another's: nothing need be copied.
         is_trusted: Whether no update has anything to undo but what it binds anew.
         numbers: Whether every state was declared as one number, which may be edited and is to be copied.
+        edited_by_compute: Whether `compute` edits the tensors that it sees; None if it is not known yet.
         merges: Whether every state can be merged with what came later, by its reduction.
         defaults: The defaults on the device of the store, and that device.
     """
@@ -388,6 +389,7 @@ class Holder:
     rebinds: bool = False
     is_trusted: bool = False
     numbers: bool = False
+    edited_by_compute: bool | None = None
     merges: bool = True
     defaults: tuple[torch.device | None, States] = field(default=(None, {}), init=False)
 
