@@ -1,5 +1,7 @@
 from hypothesis import HealthCheck, settings
 
+from syncmetrics.testing.servers import import_once
+
 # The same examples on every run and on every machine; few enough that the whole suite takes minutes.
 settings.register_profile(
     "syncmetrics",
@@ -9,3 +11,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("syncmetrics")
+
+# Ranks find imported what the module of their function imports: Lightning alone takes longer than most tests.
+import_once()
