@@ -24,7 +24,7 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -35,7 +35,7 @@ import torch
 
 from syncmetrics.testing.child import Job, adopt_environment, rank_main
 
-__all__ = ["ForkedRank", "Server", "close_servers", "import_once", "server_of", "start_context"]
+__all__ = ["ForkedRank", "Server", "also_imported", "close_servers", "import_once", "server_of", "start_context"]
 
 _KEPT = 6  # servers at a time; one that was not used for longest goes first
 _LEAVE_SECONDS = 5.0
@@ -44,7 +44,8 @@ _READY, _ARE_YOU_THERE = b"ready", b"?"
 _NUMBER = struct.Struct("q")
 
 _wanted = False
-_servers: dict[str, Server | None] = {}  # None: no server can be had for this module
+_more: tuple[str, ...] = ()
+_servers: dict[tuple[str, ...], Server | None] = {}  # by modules; None: no server can be had for these
 _lock = threading.Lock()
 
 
@@ -56,6 +57,17 @@ def import_once() -> None:
     """
     global _wanted
     _wanted = "forkserver" in multiprocessing.get_all_start_methods()
+
+
+@contextlib.contextmanager
+def also_imported(*modules: str) -> Iterator[None]:
+    """Have more modules imported, once, for the ranks of all calls inside: those that functions import as they run."""
+    global _more
+    before, _more = _more, modules
+    try:
+        yield
+    finally:
+        _more = before
 
 
 def start_context() -> Any:
@@ -77,15 +89,16 @@ def server_of(fn: Callable[..., Any], timeout: float) -> Server | None:
     module = getattr(fn, "__module__", None)
     if not _wanted or module is None or module in ("__main__", "__mp_main__", "builtins"):
         return None
+    modules = (*_more, module)
     with _lock:
-        server = _servers.pop(module, None) if module in _servers else _started(module, timeout)
+        server = _servers.pop(modules) if modules in _servers else _started(modules, timeout)
         if server is not None and not server.answers():
             server.close()
-            server = _started(module, timeout)
-        _servers[module] = server  # the one that was used last is the last one
-        running = [name for name, each in _servers.items() if each is not None]
-        for name in running[:-_KEPT]:
-            _close(_servers.pop(name))
+            server = _started(modules, timeout)
+        _servers[modules] = server  # the one that was used last is the last one
+        running = [key for key, each in _servers.items() if each is not None]
+        for key in running[:-_KEPT]:
+            _close(_servers.pop(key))
         return server
 
 
@@ -101,8 +114,8 @@ def _close(server: Server | None) -> None:
         server.close()
 
 
-def _started(module: str, timeout: float) -> Server | None:
-    server = Server(module)
+def _started(modules: tuple[str, ...], timeout: float) -> Server | None:
+    server = Server(modules)
     if server.is_ready(timeout):
         return server
     server.close()
@@ -152,20 +165,20 @@ class ForkedRank:
 
 
 class Server:
-    """A process that has imported a module and forks ranks, as its parent sees it."""
+    """A process that has imported modules and forks ranks, as its parent sees it."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, modules: tuple[str, ...]) -> None:
         context = start_context()
         self._line, theirs = context.Pipe()
         self._lock = threading.Lock()
         self.process: BaseProcess = context.Process(
-            target=_serve, args=(theirs, module, dict(os.environ)), name=f"ranks of {module}", daemon=False
+            target=_serve, args=(theirs, modules, dict(os.environ)), name=f"ranks of {modules[-1]}", daemon=False
         )
         self.process.start()
         theirs.close()
 
     def is_ready(self, timeout: float) -> bool:
-        """Wait until the module is imported; say whether ranks can be forked."""
+        """Wait until the modules are imported; say whether ranks can be forked."""
         try:
             return wait([self._line], timeout) != [] and self._line.recv_bytes() == _READY
         except (EOFError, OSError):
@@ -227,13 +240,13 @@ class _Order:
     path: list[str]
 
 
-def _serve(line: Connection, module: str, environment: dict[str, str]) -> None:
+def _serve(line: Connection, modules: tuple[str, ...], environment: dict[str, str]) -> None:
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the first server does: the parent sees to the ranks
     adopt_environment(environment)
     # With this, torch asks a library whether there is a GPU, and not CUDA, which no fork could use after it.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     torch.set_num_threads(1)
-    if not _can_fork_after(module):
+    if not _can_fork_after(modules):
         return
     gc.collect()
     gc.freeze()  # what is there now is not looked at again, and so not copied into each rank
@@ -278,10 +291,11 @@ def _obey(line: Connection, wake: int, woken: int, running: dict[BaseProcess, in
     return True
 
 
-def _can_fork_after(module: str) -> bool:
-    """Import a module; say whether that went well and left nothing behind that does not survive a fork."""
+def _can_fork_after(modules: tuple[str, ...]) -> bool:
+    """Import modules; say whether that went well and left nothing behind that does not survive a fork."""
     try:
-        importlib.import_module(module)
+        for module in modules:
+            importlib.import_module(module)
     except BaseException:  # pytest skips modules by what is no Exception. The ranks will meet it again, and report it.
         return False
     uses_cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types for it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -33,3 +34,7 @@ def whereabouts(rank: int, world_size: int) -> dict[str, Any]:
 
 def lose_the_server(rank: int, world_size: int) -> None:
     os.kill(os.getppid(), signal.SIGKILL)
+
+
+def has(rank: int, world_size: int, module: str) -> bool:
+    return module in sys.modules

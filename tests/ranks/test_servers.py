@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from syncmetrics.testing import RanksFailedError, run_ranks, run_ranks_outcomes
-from syncmetrics.testing.servers import close_servers
+from syncmetrics.testing.servers import also_imported, close_servers
 from tests.ranks import bodies, served_bodies
 
 pytestmark = pytest.mark.skipif(
@@ -26,6 +26,13 @@ def test_the_module_is_imported_in_one_process_for_all_calls() -> None:
     assert all(rank["imported in"] == rank["parent"] for rank in found)
     assert len({rank["pid"] for rank in found}) == 4, "each call has processes of its own"
     assert [rank["seen"] for rank in found] == [[0], [1]] * 2, "and finds nothing of the one before"
+
+
+@pytest.mark.ranks_import("colorsys")
+def test_more_modules_can_be_named() -> None:
+    assert run_ranks(served_bodies.has, 2, "colorsys") == [True, True]
+    with also_imported():
+        assert run_ranks(served_bodies.has, 2, "colorsys") == [False, False]
 
 
 def test_ranks_are_where_the_caller_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
