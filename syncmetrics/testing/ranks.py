@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from syncmetrics.testing.child import Job, pack, rank_main, unpack
-from syncmetrics.testing.servers import ForkedRank, Server, server_of, start_context
+from syncmetrics.testing.servers import Forked, Server, server_of, start_context
 
 __all__ = ["Outcome", "RanksFailedError", "run_ranks", "run_ranks_outcomes"]
 
@@ -183,7 +183,7 @@ class _Rank:
     """One child, as the parent sees it."""
 
     rank: int
-    process: BaseProcess | ForkedRank
+    process: BaseProcess | Forked
     line: Connection
     status: Literal["working", "reported", "died"] = "working"
     when: float = math.inf

@@ -4,7 +4,7 @@ Ranks are forked from a server that has imported torch and this package. What el
 itself, in every call; where that is Lightning or transformers, the imports take many times as long as the tests. After
 `import_once()` there is a further server for each module whose functions are run. It is forked from the first one,
 imports the module, and then forks the ranks of all calls: new processes each time, as before, which find the module
-imported.
+imported. `also_imported` names modules that come before that of the function; servers for the same ones share them.
 
 The servers end with the interpreter that has started them. A module that cannot be imported, or that starts threads or
 uses CUDA while it is, gets no server: a fork would come out broken. Its ranks import it themselves, as they do without
@@ -15,36 +15,29 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
-import importlib
 import multiprocessing
 import os
 import pickle
 import signal
-import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import recv_handle, send_handle
+from multiprocessing.reduction import send_handle
 from typing import Any
 
-import torch
+from syncmetrics.testing.child import Job
+from syncmetrics.testing.forking import ARE_YOU_THERE, READY, RankOrder, ServerOrder, read_number, serve
 
-from syncmetrics.testing.child import Job, adopt_environment, rank_main
+__all__ = ["Forked", "Server", "also_imported", "close_servers", "import_once", "server_of", "start_context"]
 
-__all__ = ["ForkedRank", "Server", "also_imported", "close_servers", "import_once", "server_of", "start_context"]
-
-_KEPT = 6  # servers at a time; one that was not used for longest goes first
+_KEPT = 8  # servers at a time; one that was not used for longest goes first
 _LEAVE_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
-_READY, _ARE_YOU_THERE = b"ready", b"?"
-_NUMBER = struct.Struct("q")
 
 _wanted = False
-_more: tuple[str, ...] = ()
+_before: tuple[str, ...] = ()
 _servers: dict[tuple[str, ...], Server | None] = {}  # by modules; None: no server can be had for these
 _lock = threading.Lock()
 
@@ -61,13 +54,16 @@ def import_once() -> None:
 
 @contextlib.contextmanager
 def also_imported(*modules: str) -> Iterator[None]:
-    """Have more modules imported, once, for the ranks of all calls inside: those that functions import as they run."""
-    global _more
-    before, _more = _more, modules
+    """Have more modules imported, once, for the ranks of all calls inside, before the one of the function.
+
+    They may be what functions import as they run. Functions of several modules share what is named first.
+    """
+    global _before
+    outside, _before = _before, modules
     try:
         yield
     finally:
-        _more = before
+        _before = outside
 
 
 def start_context() -> Any:
@@ -84,29 +80,46 @@ def server_of(fn: Callable[..., Any], timeout: float) -> Server | None:
 
     Args:
         fn: What the ranks are to run.
-        timeout: Seconds that its module may take to be imported.
+        timeout: Seconds that its module, or one that comes before it, may take to be imported.
     """
     module = getattr(fn, "__module__", None)
     if not _wanted or module is None or module in ("__main__", "__mp_main__", "builtins"):
         return None
-    modules = (*_more, module)
     with _lock:
-        server = _servers.pop(modules) if modules in _servers else _started(modules, timeout)
-        if server is not None and not server.answers():
-            server.close()
-            server = _started(modules, timeout)
-        _servers[modules] = server  # the one that was used last is the last one
-        running = [key for key, each in _servers.items() if each is not None]
-        for key in running[:-_KEPT]:
-            _close(_servers.pop(key))
-        return server
+        return _find((*_before, module), timeout)
 
 
 def close_servers() -> None:
     """End all servers. The next call starts new ones."""
     with _lock:
-        while _servers:
-            _close(_servers.popitem()[1])
+        for modules in sorted(_servers, key=len, reverse=True):  # one that was forked from another before that one
+            _close(_servers.pop(modules))
+
+
+def _find(modules: tuple[str, ...], timeout: float) -> Server | None:
+    server = _servers.pop(modules) if modules in _servers else _started(modules, timeout)
+    if server is not None and not server.answers():
+        server.close()
+        server = _started(modules, timeout)
+    _servers[modules] = server  # the one that was used last is the last one
+    kept = [key for key, each in _servers.items() if each is not None]
+    ends = [key for key in kept if not any(key == other[: len(key)] for other in kept if key != other)]
+    if len(kept) > _KEPT:
+        _close(_servers.pop(ends[0]))
+    return server
+
+
+def _started(modules: tuple[str, ...], timeout: float) -> Server | None:
+    above = _find(modules[:-1], timeout) if len(modules) > 1 else None
+    try:
+        server = Server(modules, above)
+    except OSError:  # the one above is gone
+        return None
+    if server.is_ready(timeout):
+        return server
+    server.process.kill()  # it may be at an import that does not end
+    server.close()
+    return None
 
 
 def _close(server: Server | None) -> None:
@@ -114,16 +127,8 @@ def _close(server: Server | None) -> None:
         server.close()
 
 
-def _started(modules: tuple[str, ...], timeout: float) -> Server | None:
-    server = Server(modules)
-    if server.is_ready(timeout):
-        return server
-    server.close()
-    return None
-
-
-class ForkedRank:
-    """A rank that a server has forked: what `multiprocessing` has of its own processes.
+class Forked:
+    """A process that a server has forked: what `multiprocessing` has of its own processes.
 
     Args:
         status: The end of a pipe from which its process number comes, and its exit code once it has ended.
@@ -131,7 +136,7 @@ class ForkedRank:
 
     def __init__(self, status: int) -> None:
         self.sentinel = status
-        self.pid = _read(status)
+        self.pid = read_number(status)
         self._code: int | None = None
 
     @property
@@ -139,7 +144,7 @@ class ForkedRank:
         """Its exit code, or None if it is running."""
         if self._code is None and wait([self.sentinel], 0):
             try:
-                self._code = _read(self.sentinel)
+                self._code = read_number(self.sentinel)
             except EOFError:  # the server was killed, and nobody knows
                 self._code = 255
         return self._code
@@ -165,22 +170,38 @@ class ForkedRank:
 
 
 class Server:
-    """A process that has imported modules and forks ranks, as its parent sees it."""
+    """A process that has imported modules and forks ranks, as its parent sees it.
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
-        context = start_context()
-        self._line, theirs = context.Pipe()
+    Args:
+        modules: What it has imported.
+        above: The server of all of these but the last, to fork it from; None for the first server of all.
+
+    Raises:
+        OSError: The server above is gone.
+    """
+
+    def __init__(self, modules: tuple[str, ...], above: Server | None) -> None:
+        self._line, theirs = multiprocessing.Pipe()
         self._lock = threading.Lock()
-        self.process: BaseProcess = context.Process(
-            target=_serve, args=(theirs, modules, dict(os.environ)), name=f"ranks of {modules[-1]}", daemon=False
-        )
-        self.process.start()
-        theirs.close()
+        self.process: BaseProcess | Forked
+        try:
+            if above is not None:
+                self.process = above._fork(ServerOrder(modules[-1:], dict(os.environ)), theirs)
+            else:
+                order = ServerOrder(modules, dict(os.environ))
+                process: BaseProcess = start_context().Process(target=serve, args=(theirs, order), daemon=False)
+                process.start()
+                self.process = process
+        except BaseException:
+            self._line.close()
+            raise
+        finally:
+            theirs.close()
 
     def is_ready(self, timeout: float) -> bool:
         """Wait until the modules are imported; say whether ranks can be forked."""
         try:
-            return wait([self._line], timeout) != [] and self._line.recv_bytes() == _READY
+            return wait([self._line], timeout) != [] and self._line.recv_bytes() == READY
         except (EOFError, OSError):
             return False
 
@@ -188,21 +209,24 @@ class Server:
         """Say whether it is there still."""
         try:
             with self._lock:
-                self._line.send_bytes(_ARE_YOU_THERE)
+                self._line.send_bytes(ARE_YOU_THERE)
                 return self.is_ready(_ANSWER_SECONDS)
         except OSError:
             return False
 
-    def start(self, job: Job, rank: int, line: Connection) -> ForkedRank:
+    def start(self, job: Job, rank: int, line: Connection) -> Forked:
         """Fork a rank, which is at the other end of a line.
 
         Raises:
             OSError: The server is gone.
         """
+        return self._fork(RankOrder(job, rank, os.getcwd(), list(sys.path)), line)
+
+    def _fork(self, order: RankOrder | ServerOrder, line: Connection) -> Forked:
         ours, theirs = os.pipe()
         try:
             with self._lock:
-                self._line.send_bytes(pickle.dumps(_Order(job, rank, os.getcwd(), list(sys.path))))
+                self._line.send_bytes(pickle.dumps(order))
                 for handle in (line.fileno(), theirs):
                     send_handle(self._line, handle, self.process.pid)
         except BaseException:  # half an order may be on its way
@@ -212,131 +236,17 @@ class Server:
         finally:
             os.close(theirs)
         try:
-            return ForkedRank(ours)
+            return Forked(ours)
         except EOFError as error:
             os.close(ours)
             raise OSError("The server has ended.") from error
 
     def close(self) -> None:
-        """End the server."""
+        """Let the server end, which it does as soon as its last rank has ended."""
         self._line.close()
         self.process.join(_LEAVE_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
-
-
-# ---- what runs in a server -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A rank to fork."""
-
-    job: Job
-    rank: int
-    directory: str
-    path: list[str]
-
-
-def _serve(line: Connection, modules: tuple[str, ...], environment: dict[str, str]) -> None:
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the first server does: the parent sees to the ranks
-    adopt_environment(environment)
-    # With this, torch asks a library whether there is a GPU, and not CUDA, which no fork could use after it.
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    torch.set_num_threads(1)
-    if not _can_fork_after(modules):
-        return
-    gc.collect()
-    gc.freeze()  # what is there now is not looked at again, and so not copied into each rank
-    line.send_bytes(_READY)
-    wake, woken = os.pipe()
-    for end in (wake, woken):
-        os.set_blocking(end, False)
-    signal.set_wakeup_fd(woken)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    running: dict[BaseProcess, int] = {}
-    sources: list[Any] = [line, wake]
-    while len(sources) == 2 or running:  # when the parent is gone, or wants us to go, each rank sees to itself
-        ready = wait(sources)
-        if wake in ready:
-            os.read(wake, 1 << 16)
-            _tell_ends(running)
-        if line in ready and not _obey(line, wake, woken, running, interrupt):
-            sources.remove(line)
-
-
-def _obey(line: Connection, wake: int, woken: int, running: dict[BaseProcess, int], interrupt: Any) -> bool:
-    """Do what the parent says; return whether more may come."""
-    try:
-        said = line.recv_bytes()
-        if said == _ARE_YOU_THERE:
-            line.send_bytes(_READY)
-            return True
-        order = pickle.loads(said)  # our own parent wrote it
-        talk, status = recv_handle(line), recv_handle(line)
-    except (EOFError, OSError):
-        return False
-    process = multiprocessing.get_context("fork").Process(
-        target=_be_rank,
-        args=(order, talk, line, [wake, woken, status, *running.values()], interrupt),
-        name=f"rank-{order.rank}",
-        daemon=False,
-    )
-    process.start()
-    os.close(talk)
-    running[process] = status
-    _write(status, process.pid or 0)
-    return True
-
-
-def _can_fork_after(modules: tuple[str, ...]) -> bool:
-    """Import modules; say whether that went well and left nothing behind that does not survive a fork."""
-    try:
-        for module in modules:
-            importlib.import_module(module)
-    except BaseException:  # pytest skips modules by what is no Exception. The ranks will meet it again, and report it.
-        return False
-    uses_cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types for it
-    return threading.active_count() == 1 and not uses_cuda
-
-
-def _tell_ends(running: dict[BaseProcess, int]) -> None:
-    for process, status in list(running.items()):
-        if process.exitcode is not None:
-            _write(status, process.exitcode)
-            os.close(status)
-            del running[process]
-            process.close()
-
-
-def _be_rank(order: _Order, talk: int, line: Connection, unwanted: Iterable[int], interrupt: Any) -> None:
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, interrupt)
-    line.close()
-    for end in unwanted:
-        os.close(end)
-    os.chdir(order.directory)
-    sys.path[:] = order.path
-    rank_main(order.job, order.rank, Connection(talk))
-
-
-def _read(end: int) -> int:
-    data = b""
-    while len(data) < _NUMBER.size:
-        more = os.read(end, _NUMBER.size - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    number: int = _NUMBER.unpack(data)[0]
-    return number
-
-
-def _write(end: int, number: int) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the parent has lost interest
-        os.write(end, _NUMBER.pack(number))
+        if not self.process.is_alive():
+            self.process.close()
 
 
 atexit.register(close_servers)

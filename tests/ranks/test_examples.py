@@ -21,6 +21,7 @@ pytest.importorskip("lightning", reason="lightning is not installed")
 
 from tests.ranks.story_bodies import story
 
+pytestmark = pytest.mark.ranks_import("torchmetrics", "lightning.pytorch")
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "stories.md").read_text()
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("[a-z]_*.py"))

@@ -19,7 +19,10 @@ pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
 from tests.ranks import lightning_bodies as bodies
 from tests.ranks.bodies import run_code
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*many workers")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*many workers"),
+    pytest.mark.ranks_import("torchmetrics", "lightning.pytorch"),
+]
 
 NAMES = {"val/acc", "val/nested_macro_f1", "val/loss", *(f"val/multiclassaccuracy_{name}" for name in bodies.CLASSES)}
 
@@ -181,6 +184,7 @@ assert set(run.callback_metrics) == {"acc", "val/loss"}, run.callback_metrics
 """
 
 
+@pytest.mark.ranks_import
 def test_no_import_order_has_to_be_known() -> None:
     run_ranks(run_code, 1, IMPORT_ORDER, timeout=100)
 
