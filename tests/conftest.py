@@ -1,4 +1,8 @@
+from __future__ import annotations
+
+import gc
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,3 +28,44 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     marker = item.get_closest_marker("ranks_import")
     with also_imported(*(marker.args if marker else ())):
         return (yield)
+
+
+#: Files that take long, the longest first: workers that begin with these end together.
+LONG = (
+    "test_state_machine.py",
+    "test_lightning.py",
+    "test_torchmetrics.py",
+    "test_faults.py",
+    "test_examples.py",
+    "test_bench.py",
+    "test_shuffle.py",
+    "test_scaling.py",
+    "test_digits.py",
+    "test_parity.py",
+    "test_async.py",
+    "test_run_ranks.py",
+    "test_transport_contract.py",
+    "test_transformers.py",
+    "test_torcheval.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what all those imports have made out of every garbage collection from here on."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a worker whole files, so that what the ranks of a file import is imported by one worker alone."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getvalue("dist") != "load":
+        return None  # another way was asked for
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
