@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from syncmetrics.testing.servers import also_imported, import_once
-
 # The same examples on every run and on every machine; few enough that the whole suite takes minutes.
 settings.register_profile(
     "syncmetrics",
@@ -19,12 +17,11 @@ settings.register_profile(
 )
 settings.load_profile("syncmetrics")
 
-# Ranks find imported what the module of their function imports: Lightning alone takes longer than most tests.
-import_once()
-
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    from syncmetrics.testing.servers import also_imported
+
     marker = item.get_closest_marker("ranks_import")
     with also_imported(*(marker.args if marker else ())):
         return (yield)
@@ -55,9 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what all those imports have made out of every garbage collection from here on."""
+    """Prepare to run tests; the process that only hands them out to workers does not come here."""
+    from syncmetrics.testing.servers import import_once
+
+    import_once()  # ranks find imported what the module of their function imports: that takes longer than most tests
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # what all those imports have made is left out of every garbage collection from here on
 
 
 @pytest.hookimpl(optionalhook=True)
