@@ -103,9 +103,9 @@ def _find(modules: tuple[str, ...], timeout: float) -> Server | None:
         server = _started(modules, timeout)
     _servers[modules] = server  # the one that was used last is the last one
     kept = [key for key, each in _servers.items() if each is not None]
-    ends = [key for key in kept if not any(key == other[: len(key)] for other in kept if key != other)]
-    if len(kept) > _KEPT:
-        _close(_servers.pop(ends[0]))
+    spare = [key for key in kept if not any(key == other[: len(key)] for other in kept if key != other)]
+    if len(kept) > _KEPT and spare[0] != modules:
+        _close(_servers.pop(spare[0]))
     return server
 
 

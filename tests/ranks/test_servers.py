@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from syncmetrics.testing import RanksFailedError, run_ranks, run_ranks_outcomes
+from syncmetrics.testing import RanksFailedError, run_ranks, run_ranks_outcomes, servers
 from syncmetrics.testing.servers import also_imported, close_servers
 from tests.ranks import bodies, served_bodies
 
@@ -33,6 +33,17 @@ def test_more_modules_can_be_named() -> None:
     assert run_ranks(served_bodies.has, 2, "colorsys") == [True, True]
     with also_imported():
         assert run_ranks(served_bodies.has, 2, "colorsys") == [False, False]
+
+
+def test_few_servers_stay() -> None:
+    for name in ("cmd", "code", "colorsys", "dbm", "mailbox", "wave"):
+        with also_imported("bisect", name):
+            assert run_ranks(served_bodies.has, 1, name) == [True]
+    running = [modules for modules, server in servers._servers.items() if server is not None]
+    assert len(running) <= servers._KEPT
+    assert {("bisect",), ("bisect", name), ("bisect", name, served_bodies.__name__)} <= set(running)
+    with also_imported(*["bisect"] * 10):
+        assert run_ranks(served_bodies.has, 1, "bisect") == [True]
 
 
 def test_ranks_are_where_the_caller_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
