@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -23,8 +25,27 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     from syncmetrics.testing.servers import also_imported
 
     marker = item.get_closest_marker("ranks_import")
-    with also_imported(*(marker.args if marker else ())):
+    on_one_core = _on_one_core() if item.get_closest_marker("one_core") else contextlib.nullcontext()
+    with also_imported(*(marker.args if marker else ())), on_one_core:
         return (yield)
+
+
+@contextlib.contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Keep this process on one core: threads that take turns do so in half the time where none has to be moved."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    from syncmetrics.testing.servers import start_first_server
+
+    start_first_server()  # before, for its processes are not to be kept there
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 #: Files that take long, the longest first: workers that begin with these end together.

@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pickle
 import signal
@@ -30,7 +31,16 @@ from typing import Any
 from syncmetrics.testing.child import Job
 from syncmetrics.testing.forking import ARE_YOU_THERE, READY, RankOrder, ServerOrder, read_number, serve
 
-__all__ = ["Forked", "Server", "also_imported", "close_servers", "import_once", "server_of", "start_context"]
+__all__ = [
+    "Forked",
+    "Server",
+    "also_imported",
+    "close_servers",
+    "import_once",
+    "server_of",
+    "start_context",
+    "start_first_server",
+]
 
 _KEPT = 8  # servers at a time; one that was not used for longest goes first
 _LEAVE_SECONDS = 5.0
@@ -73,6 +83,13 @@ def start_context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torch.distributed", "syncmetrics.testing.child"])
     return context
+
+
+def start_first_server() -> None:
+    """Start the server that all others, and ranks without one, are forked from, if it is not running."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        start_context()
+        multiprocessing.forkserver.ensure_running()
 
 
 def server_of(fn: Callable[..., Any], timeout: float) -> Server | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing.forkserver
 import os
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from bench.crew import crews
 from bench.readme import BEGIN, END
 from bench.verdict import outcome
 from syncmetrics.testing import run_ranks
-from syncmetrics.testing.servers import start_context
+from syncmetrics.testing.servers import start_first_server
 
 ROOT = Path(__file__).parents[2]
 NAMES: Any = {
@@ -39,8 +38,7 @@ NAMES: Any = {
 @pytest.fixture(autouse=True)
 def _first_server() -> None:
     """Have the server of all ranks run before the bench would start one with the peers imported, for all to come."""
-    start_context()
-    multiprocessing.forkserver.ensure_running()
+    start_first_server()
 
 
 def reduce_one() -> None:
@@ -102,6 +100,7 @@ def test_who_fails_is_recorded_and_the_others_are_measured() -> None:
     assert "cannot be built" in unbuilt["contenders"]["sound"]["failed"]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore")  # what the peers warn of while they are imported
 def test_a_quick_run_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -111,7 +110,7 @@ def test_a_quick_run_from_the_command_line(
     def bench(*arguments: str) -> str:
         command = [sys.executable, "-m", "bench", *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -16,6 +16,8 @@ from syncmetrics.sync.trace import CountingTransport, SyncRecord
 from syncmetrics.testing import run_threads
 from syncmetrics.transport import resolve_transport
 
+pytestmark = pytest.mark.one_core
+
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 
 
@@ -30,7 +32,7 @@ def _counted(rank: int, world_size: int, kind: str) -> SyncRecord:
     value, reduction = values[kind]
     record = SyncRecord(kind, "threads")
     route = Route(CountingTransport(resolve_transport(), record))  # type: ignore[arg-type]
-    many = range(max(2, 50 // world_size) if kind == "small" else 1)  # all ranks check what all of them say
+    many = range(max(5, 50 // world_size) if kind == "small" else 1)  # all ranks check what all of them say
     parts = [
         Part(f"m{i}", {"x": spec_of_value("x", value, reduction)}, {"x": value}, 1, value.device)  # type: ignore[arg-type]
         for i in many
