@@ -42,7 +42,7 @@ __all__ = [
     "start_first_server",
 ]
 
-_KEPT = 8  # servers at a time; one that was not used for longest goes first
+_KEPT = 8  # servers at a time
 _LEAVE_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 
@@ -119,6 +119,7 @@ def _find(modules: tuple[str, ...], timeout: float) -> Server | None:
         server.close()
         server = _started(modules, timeout)
     _servers[modules] = server  # the one that was used last is the last one
+    # The one that was not used for longest goes, unless others were forked from it: they are its to look after.
     kept = [key for key, each in _servers.items() if each is not None]
     spare = [key for key in kept if not any(key == other[: len(key)] for other in kept if key != other)]
     if len(kept) > _KEPT and spare[0] != modules:
