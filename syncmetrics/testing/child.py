@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-__all__ = ["Job", "Report", "pack", "rank_main", "unpack"]
+__all__ = ["Job", "Report", "adopt_environment", "pack", "rank_main", "unpack"]
 
 #: `("returned", when, value in bytes)` or `("raised", when, traceback)`.
 Report = tuple[Literal["returned", "raised"], float, Any]
@@ -122,11 +122,16 @@ def _join_group(job: Job, rank: int) -> None:
             time.sleep(0.002)
 
 
+def adopt_environment(environment: dict[str, str]) -> None:
+    """Have these environment variables, and no others."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+
+
 def _adopt(job: Job, rank: int) -> None:
     """Take the caller's environment, which need not be that of our server, and prepare for being stuck."""
-    for name in os.environ.keys() - job.environment.keys():
-        del os.environ[name]
-    os.environ.update(job.environment)
+    adopt_environment(job.environment)
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if loopback:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])

@@ -4,8 +4,8 @@ One call, step by step:
 
 1. The function and its arguments are pickled once into a fresh directory, which also holds the file by which the
    ranks meet.
-2. A process per rank is forked from a server that has torch imported already. It joins the group and calls the
-   function.
+2. A process per rank is forked from a server that has torch imported already; or, if `servers.import_once` was called,
+   from one that has the module of the function imported as well. It joins the group and calls the function.
 3. A rank writes its report (the value, or the traceback) to a file and says so with one byte. A rank that raised
    destroys its group at once, so that its peers fail now and not after their timeout; a rank that returned stays until
    all are done.
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from syncmetrics.testing.child import Job, pack, rank_main, unpack
+from syncmetrics.testing.servers import Forked, Server, server_of, start_context
 
 __all__ = ["Outcome", "RanksFailedError", "run_ranks", "run_ranks_outcomes"]
 
@@ -139,6 +140,7 @@ def run_ranks_outcomes(
     if not (timeout > 0 and math.isfinite(timeout)):
         raise ValueError(f"`timeout` must be a positive number of seconds, but is {timeout} instead.")
     task = _pickle_task(fn, args)
+    server = server_of(fn, timeout)
     with tempfile.TemporaryDirectory(prefix="syncmetrics-ranks-") as name:
         job = Job(Path(name), world_size, timeout, backend, dict(os.environ))
         job.task.write_bytes(task)
@@ -146,7 +148,7 @@ def run_ranks_outcomes(
         try:
             deadline = time.monotonic() + timeout
             for rank in range(world_size):
-                _start(job, rank, crew)
+                _start(job, rank, crew, server)
             _wait(crew, deadline)
             _dump_stacks(crew)
             _release(crew)
@@ -181,29 +183,31 @@ class _Rank:
     """One child, as the parent sees it."""
 
     rank: int
-    process: BaseProcess
+    process: BaseProcess | Forked
     line: Connection
     status: Literal["working", "reported", "died"] = "working"
     when: float = math.inf
 
 
-def _start(job: Job, rank: int, crew: list[_Rank]) -> None:
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context: Any = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "torch.distributed"])
-    else:
-        context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+def _start(job: Job, rank: int, crew: list[_Rank], server: Server | None) -> None:
+    ours, theirs = multiprocessing.Pipe()
     try:
-        # Not a daemon: those may not have children, and a rank may well use a DataLoader with workers.
-        process = context.Process(target=rank_main, args=(job, rank, theirs), name=f"rank-{rank}", daemon=False)
-        process.start()
+        process = _process(job, rank, theirs) if server is None else server.start(job, rank, theirs)
     except BaseException:
         ours.close()
         raise
     finally:
         theirs.close()
     crew.append(_Rank(rank, process, ours))
+
+
+def _process(job: Job, rank: int, line: Connection) -> BaseProcess:
+    # Not a daemon: those may not have children, and a rank may well use a DataLoader with workers.
+    process: BaseProcess = start_context().Process(
+        target=rank_main, args=(job, rank, line), name=f"rank-{rank}", daemon=False
+    )
+    process.start()
+    return process
 
 
 def _wait(crew: list[_Rank], deadline: float) -> None:

@@ -96,3 +96,8 @@ def linger(rank: int, world_size: int) -> int:
 
         threading.Thread(target=lambda: (time.sleep(0.3), os._exit(9))).start()
     return rank
+
+
+def run_code(rank: int, world_size: int, code: str) -> None:
+    """Run a script. Nothing but torch, syncmetrics and what is in this module has been imported."""
+    exec(compile(code, "script", "exec"), {"__name__": "script"})

@@ -10,9 +10,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 import torchmetrics as tm
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, TensorDataset
 
 from syncmetrics import (
@@ -394,6 +397,33 @@ class Forgotten(Base):
         metric = MulticlassAccuracy(3)  # a new one in every step
         metric.update(self.net(batch[0]), batch[1])
         self.log("accuracy", metric)
+
+
+def _values(run: pl.Trainer) -> dict[str, float]:
+    return {name: value.item() for name, value in run.callback_metrics.items()}
+
+
+def spawned(rank: int, world_size: int) -> dict[str, float]:
+    """Give what three epochs have logged on two processes that Lightning spawns."""
+    dist.destroy_process_group()  # they make their own
+    run = trainer(0, 1, devices=2, strategy="ddp_spawn")
+    run.fit(Automatic())
+    return _values(run)
+
+
+class Sharded(Automatic):
+    def configure_model(self) -> None:
+        fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
+
+
+def sharded(rank: int, world_size: int) -> dict[str, float]:
+    """Give what three epochs have logged with a network whose parameters are spread over the ranks."""
+    strategy = ModelParallelStrategy(
+        data_parallel_size=world_size, tensor_parallel_size=1, process_group_backend="gloo"
+    )
+    run = trainer(rank, world_size, strategy=strategy)
+    run.fit(Sharded())
+    return _values(run)
 
 
 def as_tensor(values: Any) -> Tensor:

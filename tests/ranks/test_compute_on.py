@@ -18,6 +18,8 @@ from tests.ranks.compute_on_bodies import VALUES
 from tests.samples import DTYPES, Total, bits
 from tests.strategies import PLAIN
 
+pytestmark = pytest.mark.one_core
+
 CPU = torch.device("cpu")
 
 

@@ -15,6 +15,13 @@ from typing import Any
 
 import pytest
 
+from syncmetrics.testing import run_ranks
+
+pytest.importorskip("lightning", reason="lightning is not installed")
+
+from tests.ranks.story_bodies import story
+
+pytestmark = pytest.mark.ranks_import("torchmetrics", "lightning.pytorch")
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "stories.md").read_text()
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("[a-z]_*.py"))
@@ -40,6 +47,13 @@ class Outcome:
 
 
 def _run(directory: Path, script: str, devices: int) -> Outcome:
+    """Run a script in ranks that have Lightning imported."""
+    output, numbers = directory / f"{devices}.txt", directory / f"{devices}.json"
+    found = run_ranks(story, devices, str(ROOT / "examples" / script), str(numbers), str(output), timeout=55)
+    return _outcome(max(found), output, numbers)
+
+
+def _run_command(directory: Path, script: str, devices: int) -> Outcome:
     """Run a script, every warning an error, and leave no process behind: a failing rank 0 does not end the other."""
     output, numbers = directory / f"{devices}.txt", directory / f"{devices}.json"
     environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "LOCAL_RANK", "RANK")}
@@ -54,6 +68,10 @@ def _run(directory: Path, script: str, devices: int) -> Outcome:
         finally:
             _kill_all(process.pid)
             process.wait()
+    return _outcome(status, output, numbers)
+
+
+def _outcome(status: int, output: Path, numbers: Path) -> Outcome:
     text = output.read_text()
     assert numbers.exists(), text
     return Outcome(status, text, json.loads(numbers.read_text()))
@@ -83,6 +101,13 @@ def test_a_story_ends_well(tmp_path: Path, script: str) -> None:
     assert one.column("right") == pytest.approx(two.column("right"), rel=1e-12, abs=0)
     assert one.column("expected") == pytest.approx(two.column("expected"), rel=1e-12, abs=0)
     _check_page(script, outcomes)
+
+
+def test_lightning_starts_the_second_process_of_a_story(tmp_path: Path) -> None:
+    command = _run_command(tmp_path, SCRIPTS[2], 2)
+    assert command.status == 0, command.text
+    (printed,) = (text for name, devices, text in BLOCKS if (name, devices) == (SCRIPTS[2], "2"))
+    assert printed == command.text
 
 
 def _check_page(script: str, outcomes: list[Outcome]) -> None:

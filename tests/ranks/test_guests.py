@@ -10,6 +10,8 @@ torchmetrics = pytest.importorskip("torchmetrics", reason="torchmetrics is not i
 
 from tests.ranks import guest_bodies as bodies  # noqa: E402 - it imports torchmetrics
 
+pytestmark = pytest.mark.ranks_import("torchmetrics")
+
 
 def test_ours_in_their_containers() -> None:
     found = run_ranks(bodies.in_their_containers, 2)

@@ -11,6 +11,8 @@ pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
 from tests.ranks import map_bodies as bodies
 
+pytestmark = pytest.mark.ranks_import("torchmetrics")
+
 
 @pytest.mark.filterwarnings("ignore:.*before the ``update`` method")
 @pytest.mark.parametrize("how", ["install", "synced"])

@@ -10,6 +10,8 @@ from syncmetrics.testing import run_ranks
 from syncmetrics.transport.threads import run_threads
 from tests.ranks import mutation_bodies as bodies
 
+pytestmark = pytest.mark.one_core
+
 KINDS = {**{name: name for name in bodies.ERRORS}, "reduction": "ArithmeticError"}
 
 

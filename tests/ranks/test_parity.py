@@ -19,6 +19,8 @@ from tests.ranks import parity_bodies
 from tests.samples import DTYPES, Total, Welford, bits, local_bits
 from tests.strategies import PLAIN, noise, tensors
 
+pytestmark = pytest.mark.one_core
+
 FOLDED = ("sum", "min", "max")
 ARITHMETIC = {name: [] for name in FOLDED}
 for _name, _dtype in ((n, d) for n in FOLDED for d in DTYPES):

@@ -16,6 +16,8 @@ from syncmetrics.sync.trace import CountingTransport, SyncRecord
 from syncmetrics.testing import run_threads
 from syncmetrics.transport import resolve_transport
 
+pytestmark = pytest.mark.one_core
+
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 
 

@@ -33,6 +33,8 @@ from syncmetrics.transport import LocalTransport, resolve_transport
 from syncmetrics.transport.threads import ThreadsTransport, ThreadsWorld, run_threads
 from tests.ranks import shuffle_bodies as bodies
 
+pytestmark = pytest.mark.one_core
+
 KINDS = (
     "normal",
     "double",

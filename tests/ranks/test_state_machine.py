@@ -217,7 +217,7 @@ def run_scenario(programs: list[list[Op]]) -> None:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("chunk", [0, *(pytest.param(chunk, marks=pytest.mark.one_core) for chunk in range(1, CHUNKS))])
 def test_random_programs(chunk: int) -> None:
     @seed(chunk)
     @settings(max_examples=max(1, SCENARIOS // CHUNKS), database=None)

@@ -19,6 +19,8 @@ from torchmetrics.wrappers.abstract import WrapperMetric  # noqa: E402
 from syncmetrics.foreign import torchmetrics as room  # noqa: E402
 from tests.ranks import torchmetrics_bodies as bodies  # noqa: E402
 
+pytestmark = pytest.mark.ranks_import("torchmetrics")
+
 
 @pytest.mark.timeout(400)  # three launches over all rows, each with a limit of its own
 def test_the_table_is_right_and_stands_in_the_page() -> None:

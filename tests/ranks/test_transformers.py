@@ -13,6 +13,8 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from tests.ranks import hf_bodies
 
+pytestmark = pytest.mark.ranks_import("transformers.trainer", "transformers.models.bert.modeling_bert")
+
 
 @pytest.mark.parametrize("count", [7, 12])
 def test_a_trainer_on_two_processes_gives_the_values_of_one(count: int, tmp_path: Path) -> None:

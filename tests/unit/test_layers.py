@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +29,15 @@ def module_of(path: Path) -> tuple[str, ...]:
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports_of(path: Path) -> Iterator[tuple[str, ...]]:
     """Give every imported name in full, as parts; `from a import b` gives a.b, for b may be a module."""
     package = ("syncmetrics", *(module_of(path) if path.name == "__init__.py" else module_of(path)[:-1]))
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -79,10 +85,7 @@ def test_the_files_of_a_room_do_not_import_each_other_in_a_circle() -> None:
 def uses_distributed(path: Path) -> bool:
     if any(name[:2] == ("torch", "distributed") for name in imports_of(path)):
         return True
-    return any(
-        isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.distributed"
-        for node in ast.walk(ast.parse(path.read_text()))
-    )
+    return any(isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.distributed" for node in nodes_of(path))
 
 
 def test_only_the_process_group_transport_and_testing_know_torch_distributed() -> None:
