@@ -16,7 +16,7 @@ from syncmetrics import registry
 from syncmetrics.errors import StateError
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.metric import Metric
-from syncmetrics.metric.module import SETTINGS, StatefulModule
+from syncmetrics.metric.module import SETTINGS, StatefulModule, leave_out_of_script, names_for_script
 from syncmetrics.metric.names import Naming, check_affix, clashing, flatten
 from syncmetrics.metric.options import check_period, check_rank
 from syncmetrics.metric.pending import PendingStates, PendingValue, compute_async, sync_async
@@ -112,6 +112,14 @@ class MetricCollection(nn.Module, Host):
         self._settle_names()
         share(self._members().groups)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        leave_out_of_script(cls)
+
+    @property
+    def __jit_ignored_attributes__(self) -> list[str]:
+        return names_for_script(self)
+
     # -- as a mapping
 
     def keys(self, keep_base: bool = False) -> Iterable[str]:
@@ -205,7 +213,6 @@ class MetricCollection(nn.Module, Host):
         """
         update_together(self._members(), args, kwargs)
 
-    @torch.jit.unused
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Add one batch to every metric, and give the values of that batch; or to none, if one of them raises.
 
@@ -500,6 +507,9 @@ class MetricCollection(nn.Module, Host):
                     naming.postfix + (collection.postfix or ""),
                 ),
             )
+
+
+leave_out_of_script(MetricCollection)
 
 
 def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:

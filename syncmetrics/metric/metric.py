@@ -85,7 +85,6 @@ class Metric(StatefulModule):
 
     # -- the life of a metric
 
-    @torch.jit.unused
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add one batch to the states, and give the value of that batch.
 

@@ -68,6 +68,20 @@ class _Reader:
             raise AttributeError(self._name) from None  # on to `__getattr__`
 
 
+def leave_out_of_script(cls: type) -> None:
+    """See to it that TorchScript compiles nothing of a class, so that a model which holds one of it can be scripted."""
+    names = [name for name, _ in inspect.getmembers_static(cls, lambda member: isinstance(member, property))]
+    cls.__jit_unused_properties__ = names  # type: ignore[attr-defined]
+    if "forward" in vars(cls):
+        torch.jit.unused(vars(cls)["forward"])
+
+
+def names_for_script(module: nn.Module) -> list[str]:
+    """Give the names of everything that a module has, for TorchScript to ignore."""
+    inside = (*module._parameters, *module._buffers, *module._modules)
+    return [*module.__dict__, *inside, *module.__jit_unused_properties__]  # type: ignore[misc]  # of the class
+
+
 class Declared(dict[str, Any]):
     """What is declared for each state, as torchmetrics' containers ask for it.
 
@@ -129,24 +143,16 @@ class StatefulModule(nn.Module, Host):
     _holder: Holder
     _books: Books
 
-    __jit_ignored_attributes__: ClassVar[list[str]] = ["device", "dtype"]
-    __jit_unused_properties__: ClassVar[list[str]] = [
-        "compute_group",
-        "metric_state",
-        "output_names",
-        "process_group",
-        "update_called",
-        "update_count",
-        "_computed",
-        "_core",
-        "_defaults",
-        "_forward_cache",
-        "_is_synced",
-        "_label",
-        "_merge",
-        "_reductions",
-        "_update_count",
-    ]
+    #: Names of all properties, of which TorchScript is to compile none: set for each class.
+    __jit_unused_properties__: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        leave_out_of_script(cls)
+
+    @property
+    def __jit_ignored_attributes__(self) -> list[str]:
+        return names_for_script(self)
 
     def __init__(
         self,

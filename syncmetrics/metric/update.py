@@ -184,14 +184,15 @@ def make_ready(
     """
     core = metric._core
     store = core._holder.store
+    if "_is_replica" in metric.__dict__:
+        raise StateError(
+            f"`{metric._label}` is a replica that torch.nn.DataParallel has made, so `{verb}` would be lost with it;"
+            " update the metric outside of the module's forward, or use DistributedDataParallel."
+        )
     if store.mode in (Mode.SYNCED, Mode.COPY):
-        why = f"is synced, so `{verb}` would change states that are not its own; call unsync() first."
-        if "_is_replica" in metric.__dict__:
-            why = (
-                f"is a replica that torch.nn.DataParallel has made, so `{verb}` would be lost with it; update the"
-                " metric outside of the module's forward, or use DistributedDataParallel."
-            )
-        raise StateError(f"`{metric._label}` {why}")
+        raise StateError(
+            f"`{metric._label}` is synced, so `{verb}` would change states that are not its own; call unsync() first."
+        )
     if store.before_update is not None:
         act, store.before_update = store.before_update, None
         act()
