@@ -7,15 +7,27 @@ as one tensor. Most metrics join them again, which then costs nothing; the other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, SupportsIndex, TypeAlias, TypeVar
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor
 
 __all__ = ["SCALAR", "JoinedRows", "Run", "joined_of", "runs_of"]
 
-#: So many elements of so many rows each, one behind another.
-Run: TypeAlias = tuple[int, int]
+
+class Run(NamedTuple):
+    """Elements one behind another that are alike.
+
+    Attributes:
+        rows: How many rows each of them has; `SCALAR` for those of shape `()`.
+        times: How many they are.
+        dtype: Their dtype, if others on this rank have another one.
+    """
+
+    rows: int
+    times: int
+    dtype: torch.dtype | None = None
+
 
 #: Stands for the rows of an element of shape `()`, which is one row of the joined tensor.
 SCALAR = -1
@@ -24,15 +36,16 @@ _Result = TypeVar("_Result")
 
 
 def runs_of(tensors: Iterable[Tensor]) -> tuple[Run, ...]:
-    """Give the lengths of tensors, run-length coded."""
-    runs: list[list[int]] = []
+    """Give the lengths of tensors, and their dtypes if these differ, run-length coded."""
+    runs: list[list[Any]] = []
     for tensor in tensors:
-        rows = tensor.shape[0] if tensor.dim() else SCALAR
-        if runs and runs[-1][0] == rows:
+        rows, dtype = tensor.shape[0] if tensor.dim() else SCALAR, tensor.dtype
+        if runs and runs[-1][0] == rows and runs[-1][2] is dtype:
             runs[-1][1] += 1
         else:
-            runs.append([rows, 1])
-    return tuple((rows, times) for rows, times in runs)
+            runs.append([rows, 1, dtype])
+    differ = len({dtype for _, _, dtype in runs}) > 1
+    return tuple(Run(rows, times, dtype if differ else None) for rows, times, dtype in runs)
 
 
 class _Trigger(Tensor):
@@ -95,8 +108,8 @@ class JoinedRows(list[Tensor]):
         super().__init__((_TRIGGER,))
         self._joined: Tensor | None = joined
         self._runs: Sequence[tuple[Sequence[Run], torch.dtype]] | None = runs
-        self._count = sum(times for some, _ in runs for _, times in some)
-        self.has_scalars = any(rows == SCALAR for some, _ in runs for rows, _ in some)
+        self._count = sum(run.times for some, _ in runs for run in some)
+        self.has_scalars = any(run.rows == SCALAR for some, _ in runs for run in some)
 
     def take_apart(self) -> bool:
         """Make the elements, if they are not made yet, and say whether they were made now."""
@@ -107,9 +120,9 @@ class JoinedRows(list[Tensor]):
         elements: list[Tensor] = []
         at = 0
         for some, dtype in runs:
-            for rows, times in some:
+            for rows, times, own in some:
                 stop = at + abs(rows) * times
-                piece = joined[at:stop].to(dtype)
+                piece = joined[at:stop].to(own or dtype)
                 if rows == SCALAR:
                     elements.extend(piece.unbind())
                 else:

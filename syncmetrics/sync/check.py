@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from syncmetrics.errors import PeerError, SchemaMismatchError, StateError
@@ -62,8 +62,8 @@ def callers_of(manifests: Sequence[Manifest]) -> Callers:
 def threads_fit(texts: Sequence[bytes]) -> bool:
     """Say whether threads of other names are each the only one of their rank that can be meant.
 
-    They are not if one rank has a thread, too, of the name that syncs on another: then two threads of a rank sync over
-    one group, and meet in any order.
+    They are not if one rank has a thread, too, or had one that was refused, of the name that syncs on another: then two
+    threads of a rank sync over one group, and meet in any order.
 
     Args:
         texts: What `encode_schema` gave on every rank; nothing for a rank that has joined.
@@ -158,7 +158,9 @@ def participants(entry: Entry, records: Sequence[Record], counts: Sequence[int])
     return tuple(ranks)
 
 
-def encode_schema(label: str, schema: Schema, parts: Sequence[Part], notes: Sequence[str], caller: str) -> bytes:
+def encode_schema(
+    label: str, schema: Schema, parts: Sequence[Part], notes: Sequence[str], caller: str, contenders: Iterable[str]
+) -> bytes:
     """Encode what is sent in a second exchange when the ranks mean different syncs.
 
     Args:
@@ -167,10 +169,12 @@ def encode_schema(label: str, schema: Schema, parts: Sequence[Part], notes: Sequ
         parts: Its parts.
         notes: What it did before in this group.
         caller: The thread that syncs.
+        contenders: Threads that have stood in each other's way in this group.
     """
     stale = [part.path for part in parts if not part.fresh]
     declared = [entry.declared for entry in schema.entries]
-    threads = ["" if thread is threading.main_thread() else thread.name for thread in threading.enumerate()]
+    alive = ["" if thread is threading.main_thread() else thread.name for thread in threading.enumerate()]
+    threads = sorted({*alive, *contenders})
     shared = [[part.path, list(part.names)] for part in parts if len(part.names) > 1]
     body = [label, declared, stale, list(notes), caller, threads, shared]
     return json.dumps(body, separators=(",", ":")).encode("ascii")

@@ -121,7 +121,7 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     except PeerError as failure:
         raise failure from error
     if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
-        text = encode_schema(label, schema, brought, notes(transport), about[1])
+        text = encode_schema(label, schema, brought, notes(transport), about[1], memory.busy.contenders)
         _resolve_difference(route, arrived, text, memory)
     note(transport, route.what)
     if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
@@ -152,6 +152,7 @@ def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Mem
     memory.callers.add(callers_of(arrived.manifests))
     if not (mean_the_same(arrived.headers, arrived.manifests, memory.callers) and threads_fit(texts)):
         memory.callers.discard(callers_of(arrived.manifests))
+        memory.busy.contenders.update(callers_of(arrived.manifests))
         raise describe_difference(arrived.headers, texts)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
-from syncmetrics.states.joined import JoinedRows
+from syncmetrics.states.joined import JoinedRows, Run
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import cat_rows, finish_sum, wide_dtype
 from syncmetrics.states.spec import State, States
@@ -134,7 +134,7 @@ def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> 
 
 def _elements(rows: Tensor, records: Sequence[Record]) -> State:
     """Give the list of one process: the elements of all ranks, in rank order."""
-    runs = [(r.runs or ((r.shape[0], 1),), r.dtype) for r in records if r.form is Form.ROWS]
+    runs = [(r.runs or (Run(r.shape[0], 1),), r.dtype) for r in records if r.form is Form.ROWS]
     return JoinedRows(rows, runs) if any(r.runs for r in records) else [rows]
 
 

@@ -151,11 +151,16 @@ class Known:
 
 
 class OneThread:
-    """Lets one thread at a time sync over a group: two of them would meet those of the other ranks in any order."""
+    """Lets one thread at a time sync over a group: two of them would meet those of the other ranks in any order.
+
+    Attributes:
+        contenders: Names of threads that have stood in each other's way here. They may have ended since.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._inside = ("", "")
+        self.contenders: set[str] = set()
 
     def enter(self, label: str, group: str) -> tuple[str, str]:
         """Begin a sync, and give what `leave` is to be called with.
@@ -165,6 +170,7 @@ class OneThread:
         """
         if not self._lock.acquire(blocking=False):
             thread, other = self._inside
+            self.contenders |= {thread, threading.current_thread().name}
             raise SyncError(
                 f"`{label}` cannot be synced over {group} by thread {threading.current_thread().name!r}: thread"
                 f" {thread!r} is in the sync of `{other}`. One thread at a time may sync over one group; give each"

@@ -161,7 +161,11 @@ def _fields_of(record: Record) -> list[Any]:
     if record.form is Form.NOTHING:
         return [record.form.value]
     fields = [record.form.value, _NAMES[record.dtype], record.device, *record.shape]
-    return [*fields, [number for run in record.runs for number in run]] if record.runs else fields
+    return [*fields, [part for run in record.runs for part in _fields_of_run(run)]] if record.runs else fields
+
+
+def _fields_of_run(run: Run) -> list[Any]:
+    return [run.rows, run.times] if run.dtype is None else [_NAMES[run.dtype], run.rows, run.times]
 
 
 def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> Manifest:
@@ -230,7 +234,7 @@ def _decode_record(fields: list[Any]) -> Record:
         raise ValueError("no device")
     runs = _decode_runs(shape.pop()) if shape and isinstance(shape[-1], list) else ()
     record = Record(form, _DTYPES[dtype], tuple(_natural(size) for size in shape), device, runs)
-    if runs and (form is not Form.ROWS or record.shape[:1] != (sum(abs(rows) * times for rows, times in runs),)):
+    if runs and (form is not Form.ROWS or record.shape[:1] != (sum(abs(run.rows) * run.times for run in runs),)):
         raise ValueError("elements that are not the rows")
     if len(shape) > 64 or record.nbytes > _MAX_BYTES:
         raise ValueError("an impossible shape")
@@ -239,11 +243,14 @@ def _decode_record(fields: list[Any]) -> Record:
     return record
 
 
-def _decode_runs(numbers: list[Any]) -> tuple[Run, ...]:
-    pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
-    return tuple(
-        (rows if rows == SCALAR and type(rows) is int else _natural(rows), _natural(times)) for rows, times in pairs
-    )
+def _decode_runs(fields: list[Any]) -> tuple[Run, ...]:
+    runs, left = [], iter(fields)
+    for first in left:
+        dtype = _DTYPES[first] if isinstance(first, str) else None
+        rows = first if dtype is None else next(left, None)
+        is_scalar = type(rows) is int and rows == SCALAR
+        runs.append(Run(SCALAR if is_scalar else _natural(rows), _natural(next(left, None)), dtype))
+    return tuple(runs)
 
 
 def _natural(value: Any) -> int:

@@ -19,7 +19,7 @@ from syncmetrics.testing import run_ranks
 
 pytest.importorskip("lightning", reason="lightning is not installed")
 
-from tests.ranks.story_bodies import story
+from tests.ranks.story_bodies import WRONG_ON_PURPOSE, story
 
 pytestmark = pytest.mark.ranks_import("torchmetrics", "lightning.pytorch")
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,6 @@ FLOAT32_EPSILON = 2.0**-23
 
 #: Right on one process: what stands in the lists of the only process is all there is. It is wrong on two.
 RIGHT_ON_ONE_PROCESS = {"d_own_metric.py"}
-
-#: Every warning is an error, but for the one that tells what the wrong way of a story does wrong.
-WARNINGS = "error,ignore:`UndeclaredAccuracy` declares no state:UserWarning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,11 @@ def _run_command(directory: Path, script: str, devices: int) -> Outcome:
     """Run a script, every warning an error, and leave no process behind: a failing rank 0 does not end the other."""
     output, numbers = directory / f"{devices}.txt", directory / f"{devices}.json"
     environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "LOCAL_RANK", "RANK")}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": WARNINGS}
+    environment |= {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": f"error,ignore:{WRONG_ON_PURPOSE}",
+    }
     command = [sys.executable, str(ROOT / "examples" / script), "--devices", str(devices), "--json", str(numbers)]
     with output.open("w") as file:
         process = subprocess.Popen(

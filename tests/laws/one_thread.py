@@ -1,0 +1,65 @@
+"""What a rank does in the tests of law 9: it computes in two threads at once."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from syncmetrics import SumMetric, SyncError
+
+STEPS = 30
+
+
+def value_of(thread: int, step: int) -> float:
+    """Give the value of all ranks that a thread must have after so many steps."""
+    return (1000.0 * thread + 1.0) * (1 + step) * 3.0
+
+
+def two_threads(rank: int, world_size: int, attempt: int) -> list[Any]:
+    """Update and compute in two threads, over one group; end with the first error, which is to name what went wrong."""
+    ended = threading.Event()
+    found: list[Any] = [None, None]
+
+    def body(thread: int) -> None:
+        metric, values, told = SumMetric(sync_timeout=2.0), [], None
+        try:
+            for _ in range(STEPS):
+                if ended.is_set():
+                    break
+                metric.update(torch.tensor((1000.0 * thread + 1.0) * (rank + 1), dtype=torch.float64))
+                values.append(metric.compute().item())
+        except SyncError as error:
+            told = str(error)
+            ended.set()
+        found[thread] = values, told
+
+    threads = [threading.Thread(target=body, args=(n,), name=f"loop {n}") for n in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return found
+
+
+def own_groups(rank: int, world_size: int) -> None:
+    """Update and compute in two threads, each over a group of its own."""
+    groups = [dist.new_group(list(range(world_size))) for _ in range(2)]
+    wrong: list[Any] = []
+
+    def body(thread: int) -> None:
+        metric = SumMetric(process_group=groups[thread])
+        for step in range(STEPS):
+            metric.update(torch.tensor((1000.0 * thread + 1.0) * (rank + 1), dtype=torch.float64))
+            value = metric.compute().item()
+            if value != value_of(thread, step):
+                wrong.append((thread, step, value))
+
+    threads = [threading.Thread(target=body, args=(n,), name=f"loop {n}") for n in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not wrong
