@@ -47,17 +47,24 @@ def raw_function(method: Callable[..., Any]) -> Callable[..., Any]:
     return function if wrapper is method else method  # functools.wraps copies the mark to what is around
 
 
+_NOTHING = object()
+
+
 class _Reader:
     """Reads a state of this name, in a metric that has it. It does what `__getattr__` does, in less time.
 
     It stands in the class, where nothing is looked up in vain, and keeps nothing from an instance that has another
     attribute of the name.
+
+    Args:
+        name: Name of the state.
+        value: What an instance has that does not declare it: what the class has said, `total = None`; or nothing.
     """
 
-    __slots__ = ("_name",)
+    __slots__ = ("_name", "_value")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, value: Any = _NOTHING) -> None:
+        self._name, self._value = name, value
 
     def __get__(self, metric: Any, owner: type) -> Any:
         if metric is None:
@@ -65,7 +72,9 @@ class _Reader:
         try:
             return metric.__dict__["_holder"].store.states[self._name]
         except KeyError:
-            raise AttributeError(self._name) from None  # on to `__getattr__`
+            if self._value is _NOTHING:
+                raise AttributeError(self._name) from None  # on to `__getattr__`
+            return self._value
 
 
 def leave_out_of_script(cls: type) -> None:
@@ -258,8 +267,10 @@ class StatefulModule(nn.Module, Host):
             raise StateError(f"`{self._label}`: `name` must be a Python identifier, but is {name!r} instead.")
         if name in self._holder.specs:
             raise StateError(f"`{self._label}`: state `{name}` is declared twice.")
-        known = isinstance(inspect.getattr_static(type(self), name, None), _Reader)
-        if (hasattr(type(self), name) and not known) or name in self.__dict__ or name in self._modules:
+        of_class = inspect.getattr_static(type(self), name, _NOTHING)
+        known = isinstance(of_class, _Reader)
+        is_free = known or of_class is _NOTHING or (of_class is None and not hasattr(StatefulModule, name))
+        if not is_free or name in self.__dict__ or name in self._modules:
             raise StateError(
                 f"`{self._label}`: the name `{name}` is taken by an attribute of the metric; give the state another"
                 " one."
@@ -269,7 +280,7 @@ class StatefulModule(nn.Module, Host):
         except (StateError, TypeError) as error:
             raise StateError(f"`{self._label}`: state `{name}`: {error}") from None
         if not known:
-            setattr(type(self), name, _Reader(name))
+            setattr(type(self), name, _Reader(name, of_class))
         self._holder.declare(spec)
 
     def __getattr__(self, name: str) -> Any:
@@ -391,10 +402,31 @@ class StatefulModule(nn.Module, Host):
     def _defaults(self) -> dict[str, Any]:
         return Declared({name: own_copy({name: spec.default})[name] for name, spec in self._holder.specs.items()})
 
+    @_defaults.setter
+    def _defaults(self, value: Any) -> None:
+        self._refuse_declarations("_defaults")
+
     @property
     def _reductions(self) -> dict[str, Any]:
         named = {name: spec.reduction for name, spec in self._holder.specs.items()}
         return {name: r.fx or (None if r.name == "none" else r.name) for name, r in named.items()}
+
+    @_reductions.setter
+    def _reductions(self, value: Any) -> None:
+        self._refuse_declarations("_reductions")
+
+    @property
+    def _persistent(self) -> dict[str, bool]:
+        return {name: spec.persistent for name, spec in self._holder.specs.items()}
+
+    @_persistent.setter
+    def _persistent(self, value: Any) -> None:
+        self._refuse_declarations("_persistent")
+
+    def _refuse_declarations(self, name: str) -> None:
+        """Let a wrapper say that its states are those of the metric inside, which is so anyway; and nobody else."""
+        if self._holder.specs or not self._modules:
+            raise StateError(f"`{self._label}`: `{name}` cannot be set; declare states with add_state().")
 
     @property
     def _is_synced(self) -> bool:

@@ -15,15 +15,15 @@ Whatever is raised, no state of any metric is changed.
 
 from __future__ import annotations
 
-import random
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from syncmetrics.metric.again import Again
 from syncmetrics.metric.books import aside
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
@@ -44,8 +44,6 @@ _grad_mode = torch.is_grad_enabled
 
 #: Classes of which it was found that merging a batch is not updating with it.
 _in_full: set[type] = set()
-
-_MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__) | {"_holder", "_books"}
 
 _RTOL = {torch.float64: 1e-9, torch.float32: 1e-4, torch.complex128: 1e-9, torch.complex64: 1e-4}
 
@@ -94,19 +92,21 @@ def _step(
                 _tell_lost_gradient(metric, args, chosen(name))
     full = _in_full_of(members)
     trial = {n: m for n, m in owners if n not in full and m.full_state_update is None and _is_due(m)}
-    starts: dict[str, _Start] = {}
+    repeats: dict[str, Again] = {}
     with no_graph():
         try:
             for node in nodes:
                 node.show_fresh()
             for name, metric in owners:
                 if full or trial:
-                    starts[name] = _Start(metric)
+                    repeats[name] = Again(metric)
                 if graph and metric.is_differentiable:
                     with torch.enable_grad():
                         apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
                 else:
                     apply_update(metric, raw_update(metric), args, chosen(name))
+                if repeats:
+                    repeats[name].note_updated()
             kept = graph and any([metric.is_differentiable for _, metric in owners])  # noqa: C419 - as below
             brought = [_Brought(node, holder, kept) for node in nodes for holder in node.owners]
             synced = _show_step_of_all(members, due) if due else []
@@ -117,10 +117,12 @@ def _step(
         finally:
             put_back(nodes)
 
-        def update(name: str, metric: StatefulModule) -> None:
-            if name in starts:
-                starts[name].again()
-            apply_update(metric, raw_update(metric), args, chosen(name))
+        def update(name: str, metric: StatefulModule, for_good: bool = True) -> None:
+            batch = partial(apply_update, metric, raw_update(metric), args, chosen(name))
+            if name in repeats:
+                repeats[name].update(batch, for_good=for_good)
+            else:
+                batch()
 
         _take_in(owners, brought, full, trial, update)
     for name, metric in members.metrics.items():
@@ -216,7 +218,7 @@ def _take_in(
     brought: Sequence[_Brought],
     full: dict[str, StatefulModule],
     trial: Mapping[str, StatefulModule],
-    update: Callable[[str, StatefulModule], None],
+    update: Callable[..., None],
 ) -> None:
     """Take a batch into the running states of all members, or of none: merge it, or update in full.
 
@@ -237,14 +239,10 @@ def _take_in(
         absorb([one.arrived for one in brought])
         return
     stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
-    now = _random_state()
-    try:
-        with all_or_nothing(full.values()):
-            for name, metric in full.items():
-                update(name, metric)
-            absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
-    finally:
-        _set_random_state(now)
+    with all_or_nothing(full.values()):
+        for name, metric in full.items():
+            update(name, metric)
+        absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
 
 
 def _in_full_of(members: Members) -> dict[str, StatefulModule]:
@@ -275,25 +273,20 @@ def _is_due(metric: StatefulModule) -> bool:
     return True
 
 
-def _differs(
-    name: str, metric: StatefulModule, deltas: Mapping[int, Merged], update: Callable[[str, StatefulModule], None]
-) -> bool:
+def _differs(name: str, metric: StatefulModule, deltas: Mapping[int, Merged], update: Callable[..., None]) -> bool:
     """Whether it makes a difference that a batch is merged and not updated with. Nothing is changed by the question."""
     nodes = metric._core._nodes()
     merged = [_merged(node, deltas[id(node.store)]) for node in nodes]
-    after, now = _Start(metric), _random_state()
     shown: list[Node] = []
     try:
         for node in nodes:
             states, count = node.store.local
             shown.append(node)
             node.store.show(own_copy(states), count, Mode.STEP)
-        update(name, metric)
+        update(name, metric, for_good=False)
         updated = [node.store.states for node in nodes]
     finally:
         put_back(shown)
-        after.again()
-        _set_random_state(now)
     if all(map(_alike, merged, updated)):
         return False
     _in_full.add(type(metric))
@@ -312,63 +305,6 @@ def _differs(
         stacklevel=6,
     )
     return True
-
-
-class _Start:
-    """What a metric was before a batch, but for its states: so that the batch can be added as if for the first time.
-
-    Args:
-        metric: The metric.
-    """
-
-    __slots__ = ("_attributes", "_random")
-
-    def __init__(self, metric: StatefulModule) -> None:
-        self._attributes = [(module, _attributes(module)) for module in _metrics_in(metric)]
-        self._random = _random_state()
-
-    def again(self) -> None:
-        """Make the metric what it was."""
-        for module, attributes in self._attributes:
-            own = module.__dict__
-            for name in [name for name in own if name not in _MODULE_ATTRIBUTES and name not in attributes]:
-                del own[name]
-            own.update({name: _copied(value) for name, value in attributes.items()})
-        _set_random_state(self._random)
-
-
-def _metrics_in(metric: StatefulModule) -> Iterable[StatefulModule]:
-    return (module for module in metric.modules() if isinstance(module, StatefulModule))
-
-
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Give the plain attributes of a module."""
-    return {name: _copied(v) for name, v in module.__dict__.items() if name not in _MODULE_ATTRIBUTES}
-
-
-def _copied(value: Any) -> Any:
-    """Copy containers, so that what `update` puts into them is not there yet."""
-    if type(value) is dict:
-        return {key: _copied(item) for key, item in value.items()}
-    if type(value) is list:
-        return list(map(_copied, value))
-    return value.copy() if type(value) is set else value
-
-
-def _random_state() -> tuple[Any, ...]:
-    numpy = sys.modules.get("numpy")
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    return torch.get_rng_state(), cuda, random.getstate(), None if numpy is None else numpy.random.get_state()
-
-
-def _set_random_state(state: Any) -> None:
-    cpu, cuda, plain, numpy = state
-    torch.set_rng_state(cpu)
-    if cuda is not None:
-        torch.cuda.set_rng_state_all(cuda)
-    random.setstate(plain)
-    if numpy is not None:
-        sys.modules["numpy"].random.set_state(numpy)
 
 
 def _merged(node: Node, delta: Merged) -> States:

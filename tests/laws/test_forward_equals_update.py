@@ -187,6 +187,30 @@ def test_a_trial_costs_nothing_where_the_class_says() -> None:
         assert metric.compute() == 100
 
 
+@pytest.mark.parametrize("full", [True, False])
+def test_what_compute_sets_stays(full: bool) -> None:
+    """As in a metric that remembers its largest value so far."""
+
+    class Largest(Total):
+        full_state_update = full
+        largest, batches = 0.0, 0
+
+        def update(self, x: Tensor) -> None:
+            self.batches += 1
+            super().update(x)
+
+        def compute(self) -> Tensor:
+            self.largest = max(self.largest, self.total.item())
+            return self.total.clone()
+
+    metric = Largest()
+    for x in (1.0, 5.0, 2.0):
+        metric(torch.tensor(x))
+    assert (metric.largest, metric.batches) == (5.0, 3)
+    assert metric.compute() == 8
+    assert metric.largest == 8
+
+
 def test_a_compute_that_edits_what_it_sees() -> None:
     class Edits(Metric):
         full_state_update = False
