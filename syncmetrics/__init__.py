@@ -66,6 +66,7 @@ __all__ = sorted([*_WHERE, "__version__"])  # pyright: ignore[reportUnsupportedD
 # Who wants to know our metrics, and who knows others: these rooms are imported when it comes to that.
 registry.enter_room_of_recognisers("syncmetrics.foreign")
 registry.enter_host("torchmetrics.metric", "syncmetrics.foreign.hosts")
+registry.enter_host("torchmetrics.wrappers.tracker", "syncmetrics.foreign.hosts")
 registry.enter_host("lightning.pytorch.core.module", "syncmetrics.frameworks.lightning")
 registry.enter_host("pytorch_lightning.core.module", "syncmetrics.frameworks.lightning")
 

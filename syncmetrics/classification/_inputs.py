@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from syncmetrics.family.checks import check_labels, check_tensor
+from syncmetrics.family.checks import check_labels, check_tensor, reshaping
 
 __all__ = ["binary_inputs", "count_keys", "keep_samples", "multiclass_inputs"]
 
@@ -84,7 +84,8 @@ def binary_inputs(
     if preds.shape != target.shape:
         raise ValueError(
             f"{metric}: `preds` must have the shape of `target`, {tuple(target.shape)}, but has "
-            f"{tuple(preds.shape)} instead. For scores of two classes (N, 2), pass those of class 1: `preds[:, 1]`."
+            f"{tuple(preds.shape)} instead. "
+            + (reshaping(preds, target) or "For scores of two classes (N, 2), pass those of class 1: `preds[:, 1]`.")
         )
     has_scores = preds.is_floating_point()
     preds = preds.flatten() if has_scores else preds.flatten().long()
@@ -137,8 +138,14 @@ def _check_integer_target(metric: str, preds: Tensor, target: Tensor) -> None:
     if target.is_floating_point():
         raise TypeError(
             f"{metric}: `target` must hold integer labels, but is {target.dtype} instead. "
-            "Convert it with `target.long()`."
+            "Convert it with `target.long()`; a one-hot one with `target.argmax(1)`."
         )
+
+
+def _from_one_hot(preds: Tensor, target: Tensor, num_classes: int) -> str:
+    """Say what to write if the target may be one-hot."""
+    fits = target.ndim == 2 and target.shape[1] == num_classes and preds.shape[:1] == target.shape[:1]
+    return "If `target` is one-hot, pass `target.argmax(1)`." if fits else ""
 
 
 def _check_multiclass_tensors(metric: str, preds: Tensor, target: Tensor, num_classes: int, top_k: int) -> bool:
@@ -160,12 +167,14 @@ def _check_multiclass_tensors(metric: str, preds: Tensor, target: Tensor, num_cl
     if preds.shape != target.shape:
         raise ValueError(
             f"{metric}: `preds` must have the shape of `target`, {tuple(target.shape)}, or one more dimension of size "
-            f"{num_classes} after the first, but has {tuple(preds.shape)} instead. Reshape one of them."
+            f"{num_classes} after the first, but has {tuple(preds.shape)} instead. "
+            + (_from_one_hot(preds, target, num_classes) or reshaping(preds, target) or "Reshape one of them.")
         )
     if preds.is_floating_point():
         raise TypeError(
             f"{metric}: `preds` of the shape of `target` must hold integer labels, but is {preds.dtype} instead. "
-            "Pass scores of shape (N, C, ...), or labels converted with `preds.long()`."
+            "Pass scores of shape (N, C, ...), or labels converted with `preds.long()`. "
+            + _from_one_hot(preds, target, num_classes)
         )
     if top_k > 1:
         raise ValueError(

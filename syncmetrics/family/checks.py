@@ -15,6 +15,7 @@ __all__ = [
     "check_labels",
     "check_same_shape",
     "check_tensor",
+    "reshaping",
     "rounded",
     "safe_divide",
     "zero_count",
@@ -114,8 +115,16 @@ def check_same_shape(metric: str, preds: Tensor, target: Tensor) -> None:
     if preds.shape != target.shape:
         raise ValueError(
             f"{metric}: `preds` must have the shape of `target`, {tuple(target.shape)}, but has "
-            f"{tuple(preds.shape)} instead. Reshape one of them; nothing is broadcast."
+            f"{tuple(preds.shape)} instead. {reshaping(preds, target) or 'Reshape one of them; nothing is broadcast.'}"
         )
+
+
+def reshaping(preds: Tensor, target: Tensor) -> str:
+    """Say what to write where one of the two has a last dimension of size 1 too many; nothing if neither has."""
+    for name, value, other in (("target", target, preds), ("preds", preds, target)):
+        if value.ndim > 1 and value.shape[-1] == 1 and value.shape[:-1] == other.shape[: value.ndim - 1]:
+            return f"Pass `{name}.squeeze(-1)`."
+    return ""
 
 
 def check_tensor(metric: str, argument: str, value: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 
 from syncmetrics.metric.module import StatefulModule
 
-__all__ = ["Again"]
+__all__ = ["Again", "attributes_of", "changed"]
 
 _OF_MODULES = frozenset(nn.Module().__dict__) | {"_holder", "_books"}
 
@@ -35,11 +35,11 @@ class Again:
     def __init__(self, metric: StatefulModule) -> None:
         self._metric = metric
         self._random = _random_state()
-        self._before = self._updated = _attributes_of(metric)
+        self._before = self._updated = attributes_of(metric)
 
     def note_updated(self) -> None:
         """Note what the first `update` has made of the attributes, to know later what `compute` has."""
-        self._updated = _attributes_of(self._metric)
+        self._updated = attributes_of(self._metric)
 
     def update(self, update: Callable[[], None], *, for_good: bool = True) -> None:
         """Update the metric as if for the first time.
@@ -49,7 +49,7 @@ class Again:
             for_good: Whether the attributes are to be those that it leaves, but for what `compute` has set; else they
                 are afterwards what they are now.
         """
-        computed, now = _attributes_of(self._metric), _random_state()
+        computed, now = attributes_of(self._metric), _random_state()
         _set_attributes(self._before)
         _set_random_state(self._random)
         try:
@@ -57,19 +57,24 @@ class Again:
         finally:
             if for_good:
                 for (module, known), (_, updated) in zip(computed, self._updated, strict=False):
-                    new = {n: v for n, v in known.items() if n not in updated or not _same(v, updated[n])}
-                    module.__dict__.update(new)
+                    module.__dict__.update({name: known[name] for name in changed(updated, known)})
             else:
                 _set_attributes(computed)
             _set_random_state(now)
 
 
-def _attributes_of(metric: StatefulModule) -> _Attributes:
+def attributes_of(metric: nn.Module) -> _Attributes:
+    """Give the attributes that are no states, of a metric and of those inside it, as they are now."""
     return [
         (module, {name: _copied(v) for name, v in module.__dict__.items() if name not in _OF_MODULES})
         for module in metric.modules()
         if isinstance(module, StatefulModule)
     ]
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Give the names of the attributes that are others than before, or hold others."""
+    return [name for name, value in after.items() if name not in before or not _same(value, before[name])]
 
 
 def _set_attributes(attributes: _Attributes) -> None:

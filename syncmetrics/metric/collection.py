@@ -25,6 +25,7 @@ from syncmetrics.metric.showing import SyncContext, unsync
 from syncmetrics.metric.step import step
 from syncmetrics.metric.update import update_together
 from syncmetrics.metric.value import compute
+from syncmetrics.registry import meet_hosts
 from syncmetrics.schedule.every import is_due
 from syncmetrics.states.spec import States
 from syncmetrics.sync import Host, Node, Route, Syncable
@@ -87,6 +88,7 @@ class MetricCollection(nn.Module, Host):
         compute_on: int | None = None,
     ) -> None:
         super().__init__()
+        meet_hosts()
         self.sync_every = check_period(sync_every)
         self.compute_on = check_rank(compute_on)
         self.prefix = check_affix("prefix", prefix)

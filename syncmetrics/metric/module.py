@@ -457,6 +457,12 @@ class StatefulModule(nn.Module, Host):
         if value is None:
             self._books.values = []
 
+    def _reduce_states(self, incoming_state: Mapping[str, State]) -> None:
+        """Merge states of earlier batches into the local ones, as torchmetrics' `Running` does with its window."""
+        store = self._holder.store
+        merged = merge_over_time(self._holder.specs, dict(incoming_state), store.local[0], (1, max(1, store.local[1])))
+        store.replace(merged, store.local[1])
+
     def _filter_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         """Leave the keyword arguments that `update` takes."""
         taken = self._takes()

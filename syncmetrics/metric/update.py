@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
+from syncmetrics.metric.again import attributes_of, changed
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule, raw_function
 from syncmetrics.metric.share import keep_apart
@@ -244,7 +245,7 @@ def apply_update(
     store.version += 1
     store.update_count += 1
     nothing_declared = store.update_count == 1 and not holder.specs and not metric._modules
-    attributes = dict(metric.__dict__) if nothing_declared else {}
+    attributes = attributes_of(metric)[0][1] if nothing_declared else {}
     try:
         if keep_graph:
             function(metric, *args, **kwargs)
@@ -337,17 +338,14 @@ def _explain(error: BaseException, metric: StatefulModule) -> None:
 
 def _tell_undeclared(metric: StatefulModule, before: Mapping[str, Any]) -> None:
     """Tell once of attributes that `update` sets in a metric without states: nobody else will ever hear of them."""
-    cls = type(metric)
-    changed = [
-        n for n, v in metric.__dict__.items() if n not in ("_holder", "_books") and before.get(n, _told) is not v
-    ]
-    if changed and cls not in _told:
+    cls, found = type(metric), changed(before, attributes_of(metric)[0][1])
+    if found and cls not in _told:
         _told.add(cls)
-        names = " and ".join(f"`self.{name}`" for name in changed)
+        names = " and ".join(f"`self.{name}`" for name in found)
         warnings.warn(
             f"`{metric._label}` declares no state, but its `update` sets {names}: it is neither synced over ranks nor"
             " reset. Declare it in `__init__`:"
-            f" self.add_state({changed[0]!r}, torch.tensor(0.0), dist_reduce_fx='sum').",
+            f" self.add_state({found[0]!r}, torch.tensor(0.0), dist_reduce_fx='sum').",
             UserWarning,
             stacklevel=6,
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from syncmetrics.metric import Metric, MetricCollection
+from syncmetrics.metric.again import attributes_of, changed
 from syncmetrics.states import States
 from syncmetrics.transport.threads import run_threads
 
@@ -20,7 +21,6 @@ __all__ = ["assert_matches_single_process"]
 _ROUNDING = 1e-4
 #: What a reference may differ by if no tolerance is given: it adds up in its own way.
 _REFERENCE_RTOL = 1e-6
-_MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__) | {"_holder", "_books"}
 
 
 def assert_matches_single_process(
@@ -70,7 +70,7 @@ def assert_matches_single_process(
     before = _attributes(alone)
     for batch in batches:
         _feed(alone.update, batch)
-    undeclared = [name for name, value in _attributes(alone).items() if before.get(name, before) is not value]
+    undeclared = changed(before, _attributes(alone))
     expected = alone.compute()
     check = compare or functools.partial(_assert_equal, rtol=rtol, atol=atol)
     explain = functools.partial(_explain, undeclared=undeclared)
@@ -143,13 +143,11 @@ def _join(column: Sequence[Any]) -> Any:
 
 
 def _attributes(metric: nn.Module) -> dict[str, Any]:
-    """Give the attributes of a metric and of those inside it that are no states."""
+    """Give the attributes that are no states, by name; those of a metric inside with its class in front."""
     return {
-        ".".join(part for part in (path, name) if part): value
-        for path, module in metric.named_modules()
-        if isinstance(module, Metric)
-        for name, value in vars(module).items()
-        if name not in _MODULE_ATTRIBUTES
+        name if module is metric else f"{type(module).__name__}.{name}": value
+        for module, attributes in attributes_of(metric)
+        for name, value in attributes.items()
     }
 
 
