@@ -7,6 +7,8 @@ of one, so that ignite does not reduce them once more.
 
 from __future__ import annotations
 
+import copy
+import dis
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,7 +50,7 @@ class IgniteAdapter(AttributesAdapter):
     def reductions(self, metric: Any) -> Mapping[str, ReduceFx | Reduction]:
         """Give the states: what is reduced comes apart, for a rank without data may hold another shape or a number."""
         operations, rows, _ = _attributes(metric)
-        return {**dict.fromkeys(operations), **dict.fromkeys(rows, "cat"), _ABOUT: None}
+        return {**dict.fromkeys(operations), **rows, _ABOUT: None}
 
     def local_states(self, metric: Any) -> States:
         """Give the local states."""
@@ -61,7 +63,7 @@ class IgniteAdapter(AttributesAdapter):
 
     def shown_attributes(self, metric: Any, states: States) -> Mapping[str, Any]:
         """Give what the ranks have together, and a `compute` that does not communicate."""
-        operations, rows, flags = _attributes(metric)
+        operations, rows, _ = _attributes(metric)
         about: list[Any] = list(states[_ABOUT])
         shown: dict[str, Any] = {name: states[name] for name in rows}
         for name, operation in operations.items():
@@ -70,8 +72,9 @@ class IgniteAdapter(AttributesAdapter):
                 merged = merged / len(about)  # the ranks ran at the same time
             is_number = all(name in rank["numbers"] for rank in about)
             shown[name] = merged.item() if is_number else merged.to(metric._device)
-        for name in flags:
-            shown[name] = any(rank["flags"].get(name) for rank in about)
+        for name in dict.fromkeys(name for rank in about for name in rank["flags"]):
+            said = [rank["flags"][name] for rank in about if name in rank["flags"]]
+            shown[name] = any(said) if isinstance(said[0], bool) else said[0]
         if "_result" in metric.__dict__:
             shown["_result"] = None
         compute = metric.compute
@@ -115,23 +118,31 @@ def _members(name: str, metric: Any) -> Iterator[tuple[str, Any]]:
             yield from _members(f"{name}.{key}" if name else str(key), member)
 
 
-def _attributes(metric: Any) -> tuple[dict[str, str], list[str], list[str]]:
-    """Give what is reduced, with the operations; what is joined; and the flags.
+def _attributes(metric: Any) -> tuple[dict[str, str], dict[str, ReduceFx], list[str]]:
+    """Give what is reduced, with the operations; the lists, with whether their rows are joined; and the flags.
 
     Raises:
         StateError: The metric keeps something else.
     """
     operations = {name: op for name, op in _declared(type(metric)).items() if name in metric.__dict__}
-    rows, flags = [], []
-    for name in getattr(type(metric), "_state_dict_all_req_keys", ()):
+    rows: dict[str, ReduceFx] = {}
+    flags: list[str] = []
+    cls: Any = type(metric)
+    accumulated = _accumulated(cls)
+    said = tuple(getattr(cls, "_state_dict_all_req_keys", ()))
+    for name in dict.fromkeys((*said, *sorted(accumulated))):
         value = metric.__dict__.get(name)
-        if name in operations:
+        if name in operations or (value is None and name not in said):
             continue
-        if isinstance(value, bool):
+        if name not in accumulated and (value is None or isinstance(value, (Number, str, Tensor))):
+            continue  # what no epoch begins anew, or nobody reads: a kernel, say, that follows from the settings
+        if isinstance(value, (bool, str, int)) and name not in said and name in _unknown_before(metric):
+            flags.append(name)  # what the first batch was like
+        elif isinstance(value, bool):
             flags.append(name)
         elif isinstance(value, list) and all(isinstance(item, Tensor) for item in value):
-            rows.append(name)
-        elif name == "_weight":  # of precision and recall, which reduce it inside of `compute`
+            rows[name] = "cat" if name in said else None  # of the latter nobody says how they are joined
+        elif name in ("_weight", "_num_examples"):  # reduced inside of `compute`, or forgotten there
             operations[name] = "SUM"
         else:
             raise StateError(_refusal(metric, f"keeps a {type(value).__name__} in `{name}`, which nothing reduces"))
@@ -141,6 +152,46 @@ def _attributes(metric: Any) -> tuple[dict[str, str], list[str], list[str]]:
     if not operations and not rows:
         raise StateError(_refusal(metric, "does not say what it keeps: no `sync_all_reduce`, no list of tensors"))
     return operations, rows, flags
+
+
+@functools.cache
+def _accumulated(cls: type) -> frozenset[str]:
+    """Give the attributes that a metric accumulates: those that `reset` sets and `compute` reads."""
+    return _names(cls, "reset", {"STORE_ATTR"}) & _names(cls, "compute", {"LOAD_ATTR", "LOAD_METHOD"})
+
+
+_unknown: dict[type, frozenset[str]] = {}
+
+
+def _unknown_before(metric: Any) -> frozenset[str]:
+    """Give the attributes of which nothing is known before the first batch."""
+    cls = type(metric)
+    if cls not in _unknown:
+        twin = copy.deepcopy(metric)
+        twin.reset()
+        _unknown[cls] = frozenset(name for name, value in vars(twin).items() if value is None)
+    return _unknown[cls]
+
+
+def _names(cls: type, method: str, operations: set[str]) -> frozenset[str]:
+    """Give the names of attributes that a method does something with, itself or in methods that it calls."""
+    found: set[str] = set()
+    left, seen = [method], set[str]()
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for base in cls.__mro__:
+            function = vars(base).get(name)
+            while isinstance(function, FunctionType):
+                for step in dis.get_instructions(function):
+                    if step.opname in operations:
+                        found.add(str(step.argval))
+                    if callable(getattr(cls, str(step.argval), None)):
+                        left.append(str(step.argval))
+                function = getattr(function, "__wrapped__", None)
+    return frozenset(found)
 
 
 def _refusal(metric: Any, what: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +12,11 @@ import ignite.metrics as im
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine
+from ignite.metrics.nlp import CharacterErrorRate
 from ignite.metrics.regression import GeometricMeanRelativeAbsoluteError, MaximumAbsoluteError
 from torch import Tensor
 
-from syncmetrics import Metric, MetricCollection, sync_and_compute, synced
+from syncmetrics import Metric, MetricCollection, StateError, sync_and_compute, synced
 from syncmetrics.foreign.ignite import attach
 
 SHARDS: dict[str, list[list[int]]] = {
@@ -32,6 +36,14 @@ def many(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def pairs(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
     return torch.rand(n, generator=g), torch.rand(n, generator=g)
+
+
+def image(n: int, g: torch.Generator) -> Tensor:
+    return torch.rand(n, 1, 6, 6, generator=g)
+
+
+def letters(n: int, g: torch.Generator) -> list[str]:
+    return ["".join("abcd"[int(i)] for i in torch.randint(0, 4, (5,), generator=g)) for _ in range(n)]
 
 
 def f1() -> Any:
@@ -55,6 +67,9 @@ ROWS: dict[str, tuple[Callable[[], Any], Callable[[int, torch.Generator], Any]]]
     "MaximumAbsoluteError": (MaximumAbsoluteError, pairs),
     "GeometricMean": (GeometricMeanRelativeAbsoluteError, pairs),
     "EpochMetric": (lambda: im.EpochMetric(mean_error), pairs),
+    "SSIM": (lambda: im.SSIM(data_range=1.0, kernel_size=3), lambda n, g: (image(n, g), image(n, g))),
+    "MeanAveragePrecision": (im.MeanAveragePrecision, many),
+    "CharacterErrorRate": (CharacterErrorRate, lambda n, g: (letters(n, g), letters(n, g))),
     "Average": (im.Average, lambda n, g: torch.rand(n, 2, generator=g)),
 }
 
@@ -176,3 +191,54 @@ def on_an_engine(rank: int, world_size: int) -> list[Any]:
         engine.run([torch.tensor([1.0 + rank])] * (rank + 1), max_epochs=2)
         found.append(engine.state.metrics)
     return found
+
+
+#: What metrics of ignite cannot be made without.
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "ConfusionMatrix": (3,),
+    "DemographicParityDifference": ([0, 1],),
+    "EpochMetric": (mean_error,),
+    "FID": (2, torch.nn.Identity()),
+    "InceptionScore": (2, torch.nn.Identity()),
+    "Loss": (torch.nn.functional.mse_loss,),
+    "MetricGroup": ({"accuracy": im.Accuracy()},),
+    "MetricsLambda": (float, im.Accuracy()),
+    "MultiLabelConfusionMatrix": (3,),
+    "NDCG": ([1],),
+    "PSNR": (1.0,),
+    "RunningAverage": (im.Accuracy(),),
+    "SSIM": (1.0,),
+    "SubgroupAccuracyDifference": ([0, 1],),
+    "SubgroupDifference": (im.Accuracy(), [0, 1]),
+    "SubgroupMetric": (im.Accuracy(), [0, 1]),
+    "VariableAccumulation": (torch.add,),
+}
+
+
+def classes() -> dict[str, type]:
+    """Give every metric that ignite has, by name."""
+    found = {}
+    for info in pkgutil.walk_packages(im.__path__, "ignite.metrics."):
+        for name, value in vars(importlib.import_module(info.name)).items():
+            is_metric = inspect.isclass(value) and issubclass(value, im.Metric) and not inspect.isabstract(value)
+            if is_metric and not name.startswith("_") and value is not im.Metric:
+                found[name] = value
+    return found
+
+
+def refused_classes() -> tuple[list[str], int]:
+    """Give the metrics of ignite that are refused, and how many there are that can be made here."""
+    refused, made = [], 0
+    for name, cls in sorted(classes().items()):
+        try:
+            metric = cls(*ARGUMENTS.get(name, ()))
+        except ModuleNotFoundError:  # of torchvision, or of a driver
+            continue
+        made += 1
+        metric.reset()
+        try:
+            with synced(metric):
+                pass
+        except StateError:
+            refused.append(name)
+    return refused, made

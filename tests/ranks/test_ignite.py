@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,14 @@ def test_what_nothing_reduces_is_refused_with_the_reason() -> None:
     for text in run_ranks(bodies.refused, 2):
         assert "RunningAverage of ignite keeps" in text
         assert "register_adapter" in text
+
+
+def test_the_page_lists_what_is_refused() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "other-frameworks.md").read_text()
+    (listed,) = re.findall(r"is refused with the name of the attribute: (.*?)\.\s", page, flags=re.DOTALL)
+    refused, made = bodies.refused_classes()
+    assert re.findall(r"`(\w+)`", listed) == refused
+    assert made > 50
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
