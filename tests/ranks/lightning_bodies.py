@@ -22,6 +22,7 @@ from syncmetrics import (
     BinaryAUROC,
     ClasswiseWrapper,
     MeanMetric,
+    Metric,
     MetricCollection,
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
@@ -390,6 +391,87 @@ class Loaders(Base):
 
 
 MODULES["loaders"] = Loaders
+
+
+class OneMetricTwoLoaders(Base):
+    """One metric for two validation loaders, logged under one name as torchmetrics' are."""
+
+    def __init__(self, collected: bool) -> None:
+        super().__init__()
+        self.mean: Any = MetricCollection({"m": MeanMetric()}) if collected else MeanMetric()
+
+    def val_dataloader(self) -> Any:
+        return [DataLoader(TensorDataset(torch.full((4,), level) + torch.arange(4)), 1) for level in (2.5, 12.5)]
+
+    def validation_step(self, batch: Any, index: int, dataloader_idx: int) -> None:
+        self.mean.update(batch[0])
+        if isinstance(self.mean, MetricCollection):
+            self.log_dict(self.mean)
+        else:
+            self.log("m", self.mean)
+
+
+class Overrides(Metric):
+    """Counts its batches in a plain attribute, which its own `reset` begins anew; and has a `forward` of its own."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches, self.forwards = 0, 0
+        self.add_state("t", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.batches += 1
+        self.t += x.sum()
+
+    def forward(self, x: Tensor) -> Any:
+        self.forwards += 1
+        return super().forward(x)
+
+    def compute(self) -> Tensor:
+        return self.t / self.batches
+
+    def reset(self) -> None:
+        super().reset()
+        self.batches = 0
+
+
+class Overriding(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.alone, self.together = Overrides(), MetricCollection({"a": Overrides(), "b": Overrides()})
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        ones = torch.ones(1) * (1 + self.current_epoch)
+        self.alone.update(ones)
+        self.together(ones)
+        self.log("alone", self.alone)
+        self.log_dict(self.together)
+
+
+class Several(Metric):
+    """Gives a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("t", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.t += x.sum()
+
+    def compute(self) -> Any:
+        return self.t.clone(), self.t + 1
+
+
+class LogsSeveral(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.several = Several()
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.several.update(batch[0])
+        self.log("several", self.several)
 
 
 class Forgotten(Base):

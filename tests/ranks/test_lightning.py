@@ -120,6 +120,35 @@ def test_a_metric_that_is_made_in_the_step_is_refused() -> None:
         bodies.trainer(0, 1, max_epochs=1).fit(bodies.Forgotten())
 
 
+@pytest.mark.parametrize("collected", [False, True])
+def test_one_metric_over_two_loaders_has_the_value_of_each(collected: bool) -> None:
+    run = bodies.trainer(0, 1, max_epochs=1)
+    with bodies.quiet():
+        run.fit(bodies.OneMetricTwoLoaders(collected))
+    logged = {name: value.item() for name, value in run.callback_metrics.items()}
+    assert logged == {"m/dataloader_idx_0": 4.0, "m/dataloader_idx_1": 14.0}
+
+
+def test_what_a_user_wrote_runs_over_epochs() -> None:
+    module, run = bodies.Overriding(), bodies.trainer(0, 1, max_epochs=3)
+    watch = bodies.Watch([])
+    run.callbacks.append(watch)
+    with bodies.quiet():
+        run.fit(module)
+    assert module.seen == [{"alone": epoch, "a": epoch, "b": epoch} for epoch in (1.0, 2.0, 3.0)]
+    batches = len(module.val_dataloader())
+    assert [metric.forwards for metric in module.together.values()] == [3 * batches + 2] * 2
+    assert module.alone.forwards == 0
+
+
+def test_a_metric_that_gives_a_tuple_is_answered_with_what_to_write() -> None:
+    with (
+        bodies.quiet(),
+        pytest.raises(TypeError, match=r"`self.log\('several', metric\)`.*gives a tuple.*`output_names`"),
+    ):
+        bodies.trainer(0, 1, max_epochs=1).fit(bodies.LogsSeveral())
+
+
 def test_states_hold_no_graph_and_no_batch() -> None:
     metric = bodies.MetricCollection({"auroc": bodies.BinaryAUROC(), "loss": bodies.MeanMetric()})
     kept: list[Any] = []

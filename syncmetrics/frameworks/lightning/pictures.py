@@ -51,7 +51,8 @@ def show_picture(module: Any, name: str, value: Any) -> None:
     Raises:
         TypeError: It is neither a number nor a picture, so that nothing would be logged.
     """
-    is_curve = isinstance(value, (tuple, list)) and len(value) >= 2 and all(isinstance(x, Tensor) for x in value[:2])
+    pair = value[:2] if isinstance(value, (tuple, list)) and len(value) >= 2 else ()
+    is_curve = bool(pair) and all(isinstance(x, Tensor) and x.dim() == 1 for x in pair)
     is_image = isinstance(value, Tensor) and value.dim() in (1, 2)
     if not (is_curve or is_image):
         given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -76,7 +77,7 @@ def show_picture(module: Any, name: str, value: Any) -> None:
 def _send(module: Any, name: str, value: Any, labels: Sequence[str] | None) -> bool:
     """Send a picture to every logger that takes some, and say whether one did; there is nothing to say elsewhere."""
     trainer = module._trainer
-    if trainer is None or trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
+    if trainer is None or trainer.sanity_checking or not trainer.is_global_zero:
         return True
     sent = False
     for logger in trainer.loggers:
