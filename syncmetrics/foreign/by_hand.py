@@ -58,16 +58,9 @@ def sync_states(
     except StateError as error:  # it may lie in the values of this rank alone
         report_failure(error, route, label="sync_states")
         raise
-    device = next(
-        (
-            x.device
-            for value in states.values()
-            for x in (value if isinstance(value, list) else [value])
-            if isinstance(x, Tensor)
-        ),
-        None,
-    )
-    part = Part("", specs, dict(states), update_count, device or torch.device("cpu"))
+    tensors = (value[0] if isinstance(value, list) and value else value for value in states.values())
+    device = next((value.device for value in tensors if isinstance(value, Tensor)), torch.device("cpu"))
+    part = Part("", specs, dict(states), update_count, device)
     merged = sync_parts([part], route, label="sync_states")
     if merged is None:
         return {}

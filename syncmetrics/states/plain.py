@@ -1,25 +1,34 @@
 """Plain data to bytes and back: what a list state may hold besides tensors.
 
 Strings, numbers, None, bytes, and lists, tuples and dicts of these travel as JSON. What JSON has itself goes as it is,
-at the speed of its own encoder. Where there is anything else, tuples, dicts and bytes are tagged, so that every value
-comes back with its own type: `decode_plain(encode_plain(x)) == x`. Nothing is ever unpickled.
+at the speed of its own encoder; many dicts with the same keys go as a table, column by column, numbers in binary. Where
+there is anything else, tuples, dicts and bytes are tagged, so that every value comes back with its own type:
+`decode_plain(encode_plain(x)) == x`. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import struct
+import sys
+from array import array
 from collections.abc import Sequence
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any
 
 from syncmetrics.errors import PacketError
 
-__all__ = ["check_plain", "copy_plain", "decode_plain", "encode_plain"]
+__all__ = ["check_plain", "copy_plain", "decode_plain", "encode_plain", "is_json_throughout"]
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _FLAT = _SCALARS | {bytes}
 _KEYS = frozenset({str})
-_AS_IT_IS, _TAGGED = b"j", b"t"
+_AS_IT_IS, _TAGGED, _TABLE = b"j", b"t", b"c"
+_MANY = 32  # so many rows make a table worth it
+_SIZE = struct.Struct("<q")
+_COLUMNS = {"f": "d", "i": "q"}  # kinds of columns that are numbers in binary, as `array` calls them
 _JSON_BITS = 1024  # Python refuses to write much longer integers in decimal
 _MAX_DEPTH = 100  # far below Python's recursion limit, so that a value which was accepted can always be encoded
 
@@ -47,6 +56,23 @@ def _is_json(value: Any, depth: int = 0) -> bool:
         return _SCALARS.issuperset(map(type, value.values())) or all(_is_json(v, depth + 1) for v in value.values())
     if kind is list:
         return _SCALARS.issuperset(map(type, value)) or all(_is_json(item, depth + 1) for item in value)
+    return False
+
+
+def is_json_throughout(values: Sequence[Any], depth: int = 0) -> bool:
+    """Say whether JSON has all these values itself: as `_is_json`, by whole levels while all of a level is of one kind."""
+    for deeper in range(depth, _MAX_DEPTH):
+        kinds = set(map(type, values))
+        if kinds <= _SCALARS:
+            return True
+        if kinds == {dict}:
+            if not _KEYS.issuperset(map(type, chain.from_iterable(values))):
+                return False
+            values = list(chain.from_iterable(map(dict.values, values)))
+        elif kinds == {list}:
+            values = list(chain.from_iterable(values))
+        else:
+            return all(_is_json(value, deeper) for value in values)
     return False
 
 
@@ -86,20 +112,88 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def encode_plain(values: Sequence[Any]) -> bytes:
+def encode_plain(values: Sequence[Any], depth: int = 0) -> bytes:
     """Encode a list of plain values.
 
     Raises:
         TypeError: A value is not plain data.
     """
     values = list(values)
-    if all(map(_is_json, values)):
+    table = _as_table(values, depth)
+    if table is not None:
+        return table
+    if is_json_throughout(values, depth):
         text = _as_it_is(values)
         if text is not None:
             return _AS_IT_IS + text.encode("ascii")
     for value in values:
-        _check(value, 0)
+        _check(value, depth)
     return _TAGGED + json.dumps([_tag(value) for value in values], separators=(",", ":")).encode("ascii")
+
+
+def _as_table(rows: list[Any], depth: int) -> bytes | None:
+    """Write many dicts column by column; None if they are not many, or have not the same keys in the same order."""
+    if len(rows) < _MANY or depth >= _MAX_DEPTH or set(map(type, rows)) != {dict}:
+        return None
+    names = tuple(rows[0])
+    if not names or not _KEYS.issuperset(map(type, names)) or not all(map(names.__eq__, map(tuple, rows))):
+        return None
+    columns = [_column(list(map(itemgetter(name), rows)), depth + 1) for name in names]
+    sizes = [[kind, len(data)] for kind, data in columns]
+    head = json.dumps([_tag(list(names)), len(rows), sizes], separators=(",", ":")).encode("ascii")
+    return b"".join([_TABLE, _SIZE.pack(len(head)), head, *(data for _, data in columns)])
+
+
+def _column(values: list[Any], depth: int) -> tuple[str, bytes]:
+    kinds = set(map(type, values))
+    if kinds == {bool}:
+        return "b", bytes(values)
+    try:
+        if kinds == {float}:
+            return "f", _in_binary("d", values)
+        if kinds == {int}:
+            return "i", _in_binary("q", values)
+    except OverflowError:  # more than 64 bits
+        pass
+    text = _as_it_is(values) if kinds <= _SCALARS else None
+    return "p", encode_plain(values, depth) if text is None else _AS_IT_IS + text.encode("ascii")
+
+
+def _in_binary(code: str, values: Any) -> bytes:
+    numbers = array(code, values)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _of_table(data: bytes) -> list[Any]:
+    (length,) = _SIZE.unpack_from(data, 1)
+    at = 1 + _SIZE.size + length
+    names, count, sizes = json.loads(data[1 + _SIZE.size : at].decode("ascii"))
+    columns: list[Sequence[Any]] = []
+    for kind, size in sizes:
+        piece = data[at : at + size]
+        at += size
+        if kind == "p":
+            column: Sequence[Any] = decode_plain(piece)
+        elif kind == "b":
+            column = list(map(bool, piece))
+        else:
+            numbers = array(_COLUMNS[kind], piece)
+            if sys.byteorder == "big":
+                numbers.byteswap()
+            column = numbers
+        if len(column) != count:
+            raise ValueError("a column of another length")
+        columns.append(column)
+    names = _untag(names)
+    if at != len(data) or len(columns) != len(names) or not columns:
+        raise ValueError("no table")
+    rows: list[dict[str, Any]] = list(map(dict.copy, repeat(dict.fromkeys(names), count)))
+    for name, column in zip(names, columns, strict=True):
+        for row, value in zip(rows, column, strict=True):
+            row[name] = value
+    return rows
 
 
 def _as_it_is(values: list[Any]) -> str | None:
@@ -119,11 +213,14 @@ def decode_plain(data: bytes) -> list[Any]:
         PacketError: The bytes are something else.
     """
     try:
-        kind, values = data[:1], json.loads(data[1:].decode("ascii"))
+        kind = data[:1]
+        if kind == _TABLE:
+            return _of_table(data)
+        values = json.loads(data[1:].decode("ascii"))
         if kind not in (_AS_IT_IS, _TAGGED) or not isinstance(values, list):
             raise ValueError("not a list")
         return values if kind == _AS_IT_IS else [_untag(item) for item in values]
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, struct.error) as error:
         raise PacketError(f"plain data cannot be decoded: {error}") from error
 
 

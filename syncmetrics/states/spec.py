@@ -11,7 +11,7 @@ from torch import Tensor
 
 from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
-from syncmetrics.states.plain import check_plain
+from syncmetrics.states.plain import check_plain, is_json_throughout
 from syncmetrics.states.reductions import ReduceFx, Reduction, check_arithmetic, resolve_reduction
 from syncmetrics.states.rows import RowBuffer, check_dense, rows_like
 
@@ -160,7 +160,8 @@ def check_value(value: Any, start: int = 0) -> None:
                     )
                 check_dense(item)
             return
-        for item in value[start:]:
+        added = value[start:]
+        for item in () if is_json_throughout(added) else added:
             try:
                 check_plain(item)
             except TypeError as error:

@@ -16,7 +16,7 @@ from syncmetrics.errors import PacketError, PeerError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import resolve_reduction
-from syncmetrics.states.spec import StateSpec
+from syncmetrics.states.spec import StateSpec, check_value
 from syncmetrics.sync.apart import common_blocks, decode_blocks, encode_blocks, put_together, taken_apart
 from syncmetrics.sync.check import (
     callers_of,
@@ -319,7 +319,11 @@ def _describe_entry(parts: Sequence[Part], entry: Entry) -> tuple[Record, list[T
         record, tensors = describe_state(entry.spec, value, apart=entry.merged_by is not None)
         if record.form in (Form.BUNDLE, Form.PLAIN):
             assert isinstance(value, list)
-            tensors = [encode_bundle(tensors or value)]
+            try:
+                tensors = [encode_bundle(tensors or value)]
+            except TypeError:
+                check_value(value)  # which says more
+                raise
             record = Record(record.form, torch.uint8, (tensors[0].numel(),), tensors[0].device.type)
     except (TypeError, ValueError) as error:
         raise type(error)(f"state `{entry.path}` {error}") from error

@@ -185,6 +185,8 @@ def _deliver(value: Any, device: torch.device, packets: Tensor) -> Any:
     if isinstance(value, JoinedRows):
         return value.with_rows(lambda rows: _deliver(rows, device, packets))
     if isinstance(value, list):
+        if not any(issubclass(kind, Tensor) for kind in set(map(type, value))):  # plain data, which is new already
+            return value
         return [_deliver(item, device, packets) if isinstance(item, Tensor) else item for item in value]
     if not isinstance(value, Tensor):
         return value  # a custom reduction may give anything

@@ -29,6 +29,51 @@ def test_round_trip(values: list[object]) -> None:
     assert bits(decode_plain(encode_plain(values))) == bits(values)
 
 
+NUMBERS = st.integers(-(1 << 65), 1 << 65)
+COLUMNS = st.one_of(
+    *(st.lists(kind, min_size=1, max_size=4) for kind in (st.booleans(), st.floats(), NUMBERS, st.text(), PLAIN)),
+    st.lists(st.fixed_dictionaries({"x": st.integers(0, 3), "y": PLAIN}), min_size=1, max_size=4),
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[object]:
+    """Draw as many dicts as go column by column; sometimes one among them is another."""
+    columns = draw(st.dictionaries(st.text(max_size=3), COLUMNS, min_size=1, max_size=4))
+    rows: list[object] = [
+        {name: values[i % len(values)] for name, values in columns.items()} for i in range(draw(st.integers(30, 40)))
+    ]
+    other = draw(st.none() | PLAIN | st.just(dict(reversed(list(rows[0].items())))))  # type: ignore[attr-defined]
+    if other is not None:
+        rows[draw(st.integers(0, len(rows) - 1))] = other
+    return rows
+
+
+@given(tables())
+@example([{"a": i, "b": i / 3, "c": i > 5, "d": str(i), "e": [i], "f": {"g": i}} for i in range(40)])
+@example([{"a": True if i else 1} for i in range(40)])
+@example([{"a": 1 << 62 + i % 3} for i in range(40)])
+def test_round_trip_of_many_rows(rows: list[object]) -> None:
+    assert bits(decode_plain(encode_plain(rows))) == bits(rows)
+
+
+def test_rows_that_are_decoded_share_nothing() -> None:
+    first, second, *_ = decode_plain(encode_plain([{"a": [1], "b": 0} for _ in range(40)]))
+    first["a"].append(2)
+    first["b"] = 1
+    assert second == {"a": [1], "b": 0}
+
+
+@given(tables(), st.data())
+def test_damaged_tables_raise_nothing_else(rows: list[object], data: st.DataObject) -> None:
+    whole = bytearray(encode_plain(rows))
+    place = data.draw(st.integers(0, min(len(whole), 150) - 1))  # the head, where the damage is not only in a value
+    whole[place] = data.draw(st.integers(0, 255))
+    for damaged in (bytes(whole), bytes(whole[:place])):
+        with contextlib.suppress(PacketError):
+            decode_plain(damaged)
+
+
 def test_two_surrogates_do_not_become_one_character() -> None:
     assert decode_plain(encode_plain(["\ud83d\ude00"])) == ["\ud83d\ude00"]
 
@@ -86,6 +131,11 @@ def test_nesting_is_bounded() -> None:
     loop.append(loop)
     with pytest.raises(TypeError, match="nested deeper"):
         check_plain(loop)
+    rows: list[object] = [1]
+    for _ in range(101):
+        rows = [{"a": row} for row in rows * 40][:40]
+    with pytest.raises(TypeError, match="nested deeper"):
+        encode_plain(rows)
 
 
 def test_what_is_accepted_can_be_encoded() -> None:
