@@ -60,7 +60,7 @@ def _is_json(value: Any, depth: int = 0) -> bool:
 
 
 def is_json_throughout(values: Sequence[Any], depth: int = 0) -> bool:
-    """Say whether JSON has all these values itself: as `_is_json`, by whole levels while all of a level is of one kind."""
+    """Say whether JSON has all these values itself, as `_is_json`; a level at a time while it holds one kind."""
     for deeper in range(depth, _MAX_DEPTH):
         kinds = set(map(type, values))
         if kinds <= _SCALARS:
