@@ -194,8 +194,8 @@ def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[
         TypeError: It is no value that a state can have.
         StateError: Its rows do not fit together.
     """
-    if isinstance(value, Tensor) or not value or isinstance(value[0], Tensor):  # plain data is checked as it is encoded
-        check_value(value)
+    if not (isinstance(value, list) and value and not isinstance(value[0], Tensor)):
+        check_value(value)  # plain data is checked as it is encoded
     rowwise = spec.reduction.name == "cat" and not apart
     if isinstance(value, Tensor):
         tensor = value.detach()

@@ -62,7 +62,7 @@ def fresh_class() -> type[Reads]:
     return type("Fresh", (Reads,), {})
 
 
-@pytest.mark.filterwarnings("ignore:.*reads its states in `update`")
+@pytest.mark.filterwarnings("ignore:.*reads its states in `update`", "ignore:.*declares no state")
 @given(
     st.lists(st.sampled_from(KINDS), max_size=3).map(tuple),
     st.lists(st.sampled_from(sorted(READING)), max_size=3).map(tuple),

@@ -32,7 +32,8 @@ def product(stack: Tensor) -> Tensor:
 
 
 def numbers(rank: int, dtype: torch.dtype, *shape: int) -> Tensor:
-    return ((torch.arange(math.prod(shape)) + rank) % 2).to(torch.float32).to(dtype).view(shape)
+    drawn = (torch.arange(math.prod(shape), device="cpu") + rank) % 2
+    return drawn.to(torch.float32).to(dtype).view(shape).to(torch.get_default_device())
 
 
 def table(rank: int, world_size: int) -> Any:
