@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The same examples on every run and on every machine; few enough that the whole suite takes minutes.
+from tests.laws import TIMES
+
+# The same examples on every run and on every machine; few enough that the whole suite takes minutes. `scripts/laws` asks
+# for many times as many, and for others each time.
 settings.register_profile(
     "syncmetrics",
-    derandomize=True,
+    derandomize=TIMES == 1,
     deadline=None,
-    max_examples=60,
+    max_examples=60 * TIMES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("syncmetrics")

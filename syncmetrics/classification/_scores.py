@@ -61,8 +61,6 @@ class BinaryScores(ShuffledMetric):
     @property
     def compute_group(self) -> Hashable | None:
         """The same for all metrics of the same samples: what else they are told is read by `compute` alone."""
-        if type(self).update is not BinaryScores.update:
-            return None
         return ("binary_scores", self.ignore_index, self.validate_args, self.shuffle_above)
 
     def update(self, preds: Tensor, target: Tensor) -> None:

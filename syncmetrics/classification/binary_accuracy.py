@@ -72,8 +72,6 @@ class BinaryAccuracy(Metric):
     @property
     def compute_group(self) -> Hashable | None:
         """One group per set of arguments."""
-        if type(self).update is not BinaryAccuracy.update:
-            return None
         return ("binary_stat_scores", self.threshold, self.ignore_index, self.validate_args)
 
     def update(self, preds: Tensor, target: Tensor) -> None:

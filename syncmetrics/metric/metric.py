@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import torch
 
 from syncmetrics.errors import StateError
+from syncmetrics.metric.code import raw_function
 from syncmetrics.metric.members import one
-from syncmetrics.metric.module import StatefulModule, raw_function
+from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.options import explain_call
 from syncmetrics.metric.pending import PendingStates, PendingValue, compute_async, sync_async
 from syncmetrics.metric.showing import SyncContext, unsync

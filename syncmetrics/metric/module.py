@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from syncmetrics.checkpoint import state_dict as checkpoint
 from syncmetrics.errors import StateError
 from syncmetrics.metric.books import Books, aside, from_aside
+from syncmetrics.metric.code import updating_code
 from syncmetrics.metric.options import check_period, check_rank, refuse_unknown
 from syncmetrics.registry import meet_hosts
 from syncmetrics.states.merge import merge_over_time, own_copy
@@ -27,7 +28,7 @@ from syncmetrics.sync.route import Route
 from syncmetrics.transport import WORLD, bind_group, transport_over, unbind_group
 from syncmetrics.transport.patience import check_seconds
 
-__all__ = ["SETTINGS", "StatefulModule", "raw_function"]
+__all__ = ["SETTINGS", "StatefulModule"]
 
 _Self = TypeVar("_Self", bound="StatefulModule")
 
@@ -39,12 +40,6 @@ SETTINGS = [0]
 
 #: Methods that a user may have put in place of those of the class: such a metric shares with nobody.
 _OVERRIDES = frozenset({"update", "compute", "forward", "reset"})
-
-
-def raw_function(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the user's own `update` or `compute` inside of ours; decorators of the user's stay on."""
-    wrapper, function = getattr(method, "_wraps", (None, method))
-    return function if wrapper is method else method  # functools.wraps copies the mark to what is around
 
 
 _NOTHING = object()
@@ -230,9 +225,10 @@ class StatefulModule(nn.Module, Host):
     def compute_group(self) -> Hashable | None:
         """What this metric accumulates.
 
-        Metrics in a collection share one state if their `update` is the same function, their states are declared
-        alike, and this value is equal and not None. It must hold every setting that `update` and the defaults depend
-        on. A metric that overrides `forward` or `reset`, or has metrics inside, shares with none.
+        Metrics in a collection share one state if their `update` runs the same code, their states are declared alike,
+        and this value is equal and not None. It must hold every setting that `update` and the defaults depend on, and
+        `update` must leave all attributes alone that are no states. A metric shares with none if it overrides `update`
+        or what that calls, but not this; if it overrides `forward` or `reset`; and if it has metrics inside.
         """
         return None
 
@@ -657,17 +653,20 @@ class StatefulModule(nn.Module, Host):
         settings, and with whom they sync and when.
         """
         cls, group = type(self), self.compute_group
+        if group is None:
+            return None
+        lowest, code = updating_code(cls, StatefulModule.__mro__, _Reader)
+        said_by = next(one for one in cls.__mro__ if "compute_group" in vars(one))
         if (
-            group is None
+            not issubclass(said_by, lowest)  # it was said of other code than what runs
             or self._overrides_forward
             or cls.reset is not StatefulModule.reset
             or self._modules
             or not _OVERRIDES.isdisjoint(self.__dict__)
         ):
             return None
-        code = (cls.update, cls.merge_states)
         policy = tuple(getattr(self, name) for name in _POLICY)
-        return (group, code, spec_key(self._holder.specs.values()), self._books.group, policy)
+        return (group, code, cls.merge_states, spec_key(self._holder.specs.values()), self._books.group, policy)
 
     def _move(self, device: torch.device) -> None:
         holder = self._holder

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from syncmetrics.errors import StateError
 from syncmetrics.metric.again import attributes_of, changed
+from syncmetrics.metric.code import raw_function
 from syncmetrics.metric.members import Members
-from syncmetrics.metric.module import StatefulModule, raw_function
+from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.share import keep_apart
 from syncmetrics.states.autograd import without_grad
 from syncmetrics.states.store import Holder, Mode

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from syncmetrics.errors import StateError
 from syncmetrics.metric.books import Kept, Key
+from syncmetrics.metric.code import raw_function
 from syncmetrics.metric.members import Members, one
-from syncmetrics.metric.module import StatefulModule, raw_function
+from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
 from syncmetrics.schedule.one_rank import compute_on_one
 from syncmetrics.states.autograd import no_graph, without_grad

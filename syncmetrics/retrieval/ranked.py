@@ -61,7 +61,7 @@ class _Retrieval(ShuffledMetric):
     @property
     def compute_group(self) -> Hashable | None:
         """The same for all metrics of the same documents."""
-        return ("retrieval", self.shuffle_above) if type(self).update is _Retrieval.update else None
+        return ("retrieval", self.shuffle_above)
 
     @property
     @abstractmethod

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from syncmetrics import MetricCollection, SumMetric, SyncError
 from syncmetrics.testing.ranks import run_ranks_outcomes
 from syncmetrics.transport.threads import ThreadsTransport, ThreadsWorld
-from tests.laws import one_thread
+from tests.laws import TIMES, one_thread
 
 
 def test_a_second_thread_is_refused_by_name() -> None:
@@ -58,7 +58,7 @@ def test_threads_with_groups_of_their_own_have_their_values() -> None:
     assert [o.status for o in outcomes] == ["returned"] * 2, [o.error for o in outcomes]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30 * TIMES)
 @given(st.lists(st.tuples(st.integers(0, 1), st.booleans()), min_size=1, max_size=6))
 def test_threads_that_take_turns_have_their_values(turns: list[tuple[int, bool]]) -> None:
     """Two threads of each rank, one after the other: what one thread does is no secret to the next."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from syncmetrics import MetricCollection, MulticlassAccuracy, MulticlassF1Score
 from syncmetrics.testing import run_ranks
 from syncmetrics.transport.threads import run_threads
-from tests.laws import sharing
+from tests.laws import TIMES, sharing
 from tests.laws.drawn import KINDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*before any update")
@@ -37,7 +37,7 @@ def plans(draw: Any) -> sharing.Plan:
     return sharing.Plan(world, tuple(members), tuple(tuple(map(tuple, ranks)) for ranks in rounds))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 @given(plans())
 @example(sharing.Plan(2, ((("sum, edited",), False), (("sum, edited",), True)), (((("update of", 0, 3),), ()),)))
 def test_a_member_has_the_value_of_the_metric_alone(plan: sharing.Plan) -> None:

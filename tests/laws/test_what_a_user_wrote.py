@@ -103,6 +103,7 @@ def _do(who: Any, step: tuple[str, int]) -> Any:
 @pytest.mark.filterwarnings("ignore:.*before any update")
 @given(st.lists(st.frozensets(st.sampled_from(VERBS)), min_size=1, max_size=3), STEPS)
 @example([frozenset({"reset"})], [("update", 1), ("reset", 0), ("update", 4), ("compute", 0)])
+@example([frozenset({"update"})], [("update", 1), ("forward", 2)])
 def test_in_a_collection(overridden: list[frozenset[str]], steps: list[tuple[str, int]]) -> None:
     classes = [written(verbs) for verbs in overridden]
     made = [cls for cls in classes for _ in range(2)]  # two of a class could share
@@ -115,6 +116,76 @@ def test_in_a_collection(overridden: list[frozenset[str]], steps: list[tuple[str
             assert bits(found) == bits(wanted)
         for name, metric in alone.items():
             assert collection[name].seen == metric.seen, step
+
+
+class Scaled(Metric):
+    """A sum, whose `update` asks the class for a method, a property, a number and something static."""
+
+    factor = 2.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.add_state("t", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    @property
+    def compute_group(self) -> Any:
+        return "scaled"
+
+    @property
+    def offset(self) -> float:
+        return 1.0
+
+    @staticmethod
+    def sign(x: Tensor) -> Tensor:
+        return x
+
+    def scaled(self, x: Tensor) -> Tensor:
+        return x * self.factor + self.offset
+
+    def update(self, x: Tensor) -> None:
+        self.t += sum(self.sign(self.scaled(part)) for part in [x])
+
+    def compute(self) -> Any:
+        return self.t.clone(), self.calls
+
+
+def _scaled(self: Any, x: Tensor) -> Tensor:
+    self.calls += 1
+    return x * 10
+
+
+PARTS = {
+    "factor": 3.0,
+    "offset": property(lambda self: 7.0),
+    "sign": staticmethod(lambda x: -x),
+    "scaled": _scaled,
+    "compute": lambda self: ("own", Scaled.compute(self)),
+    "beside": lambda self: 1,
+    "compute_group": property(lambda self: "scaled"),
+}
+
+
+@given(st.lists(st.frozensets(st.sampled_from(sorted(PARTS))), min_size=1, max_size=4))
+@example([frozenset(), frozenset({"scaled"})])
+@example([frozenset(), frozenset({"offset"}), frozenset({"beside"})])
+@example([frozenset({"factor", "compute_group"}), frozenset({"compute_group"})])
+def test_what_update_calls(overridden: list[frozenset[str]]) -> None:
+    if any({"scaled", "compute_group"} <= parts for parts in overridden):
+        return  # they say of code which counts its calls that it can be left out
+    classes: list[type[Metric]] = [
+        type("Other", (Scaled,), {name: PARTS[name] for name in parts}) for parts in overridden
+    ]
+    made = [cls for cls in (Scaled, *classes) for _ in range(2)]
+    collection = MetricCollection({f"m{index}": cls() for index, cls in enumerate(made)})
+    alone = {f"m{index}": cls() for index, cls in enumerate(made)}
+    for number in (1.0, 2.0):
+        x = torch.tensor(number, dtype=torch.float64)
+        collection.update(x)
+        for metric in alone.values():
+            metric.update(x)
+    assert bits(collection.compute()) == bits({name: metric.compute() for name, metric in alone.items()})
+    assert len(collection.compute_groups) < len(made)  # and those that can share do
 
 
 @pytest.mark.filterwarnings("ignore:.*before any update")
