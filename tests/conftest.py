@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.laws import TIMES
 
-# The same examples on every run and on every machine; few enough that the whole suite takes minutes. `scripts/laws` asks
+# The same examples on every run and machine; few enough that the whole suite takes minutes. `scripts/laws` asks
 # for many times as many, and for others each time.
 settings.register_profile(
     "syncmetrics",

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from syncmetrics.metric.module import StatefulModule
-from syncmetrics.states.spec import fresh_states
+from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.store import Holder, Mode, Store
 from syncmetrics.sync.node import Node
 
@@ -106,7 +106,8 @@ def reset_together(group: Group) -> None:
     """Give every state of a group its default, and let its metrics share again."""
     holders = [metric._core._holder for metric in group.metrics]
     first = holders[0]
-    states, old = fresh_states(first.specs, first.store.device), first.store
+    with no_graph():
+        states, old = first.fresh_states(), first.store
     fresh = Store(states, version=old.version + 1, device=old.device, shown=old.shown)
     _hold(holders, fresh, group.metrics[0]._core._sharing_key())
     for holder in holders:

@@ -21,6 +21,8 @@ __all__ = [
     "States",
     "check_value",
     "declare_state",
+    "defaults_on",
+    "fresh_copies",
     "fresh_states",
     "is_own",
     "moved",
@@ -107,6 +109,7 @@ def declare_state(
         default = default.detach().clone().contiguous()
         if reduction.name in ("sum", "mean"):
             default = default.to(_NARROW.get(default.dtype, default.dtype))
+        default = _compact(default)
         counted = reduction.name == "sum" and bool((default != 0).any())
     return StateSpec(name, default, reduction, persistent, default if counted else None)
 
@@ -175,16 +178,36 @@ def check_value(value: Any, start: int = 0) -> None:
         raise TypeError(f"is a {type(value).__name__}; it must be a tensor or a list.")
 
 
+#: A larger default is kept as one element, if all of its elements are alike.
+_LARGE_NUMEL = 4096
+
+
+def _compact(default: Tensor) -> Tensor:
+    """Give the same values, in the memory of one if all are alike: most large defaults are zeros."""
+    if default.numel() <= _LARGE_NUMEL:
+        return default
+    bits = default.reshape(-1).view(torch.uint8).view(default.numel(), default.element_size())
+    return default[(0,) * default.dim()].clone().expand(default.shape) if bool((bits == bits[0]).all()) else default
+
+
+def defaults_on(specs: Mapping[str, StateSpec], device: torch.device) -> States:
+    """Give the defaults on a device. They are to be copied, and not to be edited."""
+    with no_graph():
+        return {
+            name: rows_like(spec.default, []) if isinstance(spec.default, list) else _to(spec.default, device)
+            for name, spec in specs.items()
+        }
+
+
 def fresh_states(specs: Mapping[str, StateSpec], device: torch.device) -> States:
     """Give new states as after `reset`, sharing nothing with the specs."""
     with no_graph():
-        return {name: _fresh(spec, device) for name, spec in specs.items()}
+        return fresh_copies(defaults_on(specs, device))
 
 
-def _fresh(spec: StateSpec, device: torch.device) -> State:
-    if isinstance(spec.default, list):
-        return rows_like(spec.default, [])
-    return _to(spec.default, device).clone()
+def fresh_copies(defaults: States) -> States:
+    """Give new states of these defaults. It is to be called where no graph is recorded, and in no inference mode."""
+    return {n: v.clone() if isinstance(v, Tensor) else type(v)() for n, v in defaults.items()}
 
 
 def is_own(value: Tensor, spec: StateSpec) -> bool:
@@ -227,6 +250,8 @@ def moved(states: States, device: torch.device) -> States:
 
 def _to(tensor: Tensor, device: torch.device) -> Tensor:
     """Bring a tensor to a device, in float32 if that is the widest float it has."""
+    if tensor.numel() > 1 and not any(tensor.stride()):  # all elements are one
+        return _to(tensor[(0,) * tensor.dim()], device).expand(tensor.shape)
     narrow = device.type == "mps" and tensor.dtype is torch.float64
     return tensor.to(device, torch.float32 if narrow else tensor.dtype)
 

@@ -22,7 +22,17 @@ from syncmetrics.states.merge import own_copy
 from syncmetrics.states.numbers import tensor_of
 from syncmetrics.states.plain import copy_plain
 from syncmetrics.states.rows import RowBuffer, rows_like
-from syncmetrics.states.spec import State, States, StateSpec, check_value, fresh_states, moved, own_tensor
+from syncmetrics.states.spec import (
+    State,
+    States,
+    StateSpec,
+    check_value,
+    defaults_on,
+    fresh_copies,
+    fresh_states,
+    moved,
+    own_tensor,
+)
 
 __all__ = ["COPIED_NUMEL", "Holder", "Mode", "Store"]
 
@@ -408,11 +418,14 @@ class Holder:
         self.store.version += 1
 
     def fresh_states(self) -> States:
-        """Give new states as after `reset`. It is to be called where no graph is recorded, and in no inference mode."""
+        """Give new states as after `reset`. It is to be called where no graph is recorded, and in no inference mode.
+
+        The defaults are kept on the device, so that nothing waits for it.
+        """
         device, defaults = self.defaults
         if device is not self.store.device:
-            device, defaults = self.defaults = self.store.device, fresh_states(self.specs, self.store.device)
-        return {n: v.clone() if isinstance(v, Tensor) else type(v)() for n, v in defaults.items()}
+            device, defaults = self.defaults = self.store.device, defaults_on(self.specs, self.store.device)
+        return fresh_copies(defaults)
 
     def copy(self) -> Holder:
         """Give an independent holder of the same content, for a copy of the metric."""
@@ -509,7 +522,8 @@ class Holder:
 
     def reset(self) -> None:
         """Give every state its default, in a store of its own."""
-        states, store = fresh_states(self.specs, self.store.device), self.store
+        with no_graph():
+            states, store = self.fresh_states(), self.store
         if store.holders > 1:
             store.let_go()
             self.store = Store(states, version=store.version + 1, device=store.device, shown=store.shown)

@@ -46,6 +46,7 @@ def quiet() -> Iterator[None]:
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message="GPU available but not used.*")
         yield
 
 

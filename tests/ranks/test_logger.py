@@ -58,6 +58,7 @@ def test_epochs_on_processes_and_rank_0_writes(tmp_path: Path) -> None:
 
 
 def test_an_epoch_is_one_exchange_and_a_step_none() -> None:
+    pytest.importorskip("torcheval", reason="torcheval is not installed")
     for calls in run_ranks(logger_bodies.counted, 2):
         assert calls["steps"] == {}
         assert counted(calls["epoch"]) == {"_allgather_base": 1}

@@ -65,6 +65,7 @@ def test_operations_and_bytes() -> None:
     assert [record[5] for record in found[0]] == [record[5] for record in found[1]], "all name the same slowest rank"
 
 
+@pytest.mark.filterwarnings("ignore:.*Profiler clears events")  # some torch tell it of every profile
 def test_the_profiler_has_a_range_for_every_sync() -> None:
     def body(rank: int, world_size: int) -> list[str]:
         total = SumMetric()

@@ -215,3 +215,18 @@ def test_the_key_of_equal_declarations_is_equal() -> None:
     others = [key(torch.zeros(3), "sum"), key(torch.zeros(2), "max"), key([], "cat")]
     others += [key(torch.zeros(2).double(), "sum"), key([], None)]
     assert len({key(torch.zeros(2), "sum"), *others}) == 6
+
+
+@pytest.mark.parametrize(
+    "default", [torch.zeros(100, 100), torch.full((5000,), 7, dtype=torch.int16), torch.arange(5000.0)]
+)
+def test_a_large_default_is_kept_in_little_memory_if_it_is_one_value(default: torch.Tensor) -> None:
+    spec = declare_state("x", default, "max")
+    assert torch.equal(spec.default, default)
+    alike = bool((default == default.flatten()[0]).all())
+    assert spec.default.untyped_storage().nbytes() == (default.element_size() if alike else default.nbytes)
+    (fresh,) = fresh_states({"x": spec}, torch.device("cpu")).values()
+    fresh += 1
+    assert fresh.is_contiguous()
+    assert torch.equal(fresh, default + 1)
+    assert torch.equal(spec.default, default)
