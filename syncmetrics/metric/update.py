@@ -203,6 +203,9 @@ def make_ready(
         core._leave_group()
     if store.update_count == 0:
         _adopt_device(metric, args, kwargs)
+        if type(metric) not in _asked:
+            _asked.add(type(metric))
+            _tell_hidden(metric)
 
 
 def mark_ready(metric: StatefulModule) -> None:
@@ -352,4 +355,19 @@ def _tell_undeclared(metric: StatefulModule, before: Mapping[str, Any]) -> None:
         )
 
 
+def _tell_hidden(metric: StatefulModule) -> None:
+    """Tell of metrics in plain containers, which torch does not know to be inside of this one: nor does anybody."""
+    for name, value in metric.__dict__.items():
+        items = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+        if not name.startswith("_") and any(isinstance(item, StatefulModule) for item in items):
+            kind = "ModuleDict" if type(value) is dict else "ModuleList"
+            warnings.warn(
+                f"`{metric._label}` keeps metrics in a plain {type(value).__name__}, `self.{name}`: they are not reset,"
+                f" moved, saved or synced with it. Write self.{name} = torch.nn.{kind}(...).",
+                UserWarning,
+                stacklevel=5,
+            )
+
+
 _told: set[type] = set()
+_asked: set[type] = set()

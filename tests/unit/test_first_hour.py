@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import syncmetrics
 from syncmetrics import (
     BinaryAccuracy,
+    MaxMetric,
     MeanMetric,
     MeanSquaredError,
     Metric,
@@ -359,3 +360,23 @@ def test_metrics_of_theirs_and_ours_wrap_each_other() -> None:
     for wrapper in (classwise, ours):
         wrapper.update(preds, target)
         assert [round(float(v), 4) for v in wrapper.compute().values()] == [1.0, 0.6667, 0.0]
+
+
+@pytest.mark.parametrize(("container", "advice"), [(list, "ModuleList"), (tuple, "ModuleList"), (dict, "ModuleDict")])
+def test_metrics_in_a_plain_container_are_told_of(container: type, advice: str) -> None:
+    class Several(Metric):
+        def __init__(self) -> None:
+            super().__init__()
+            found = {"mean": MeanMetric(), "max": MaxMetric()}
+            self.parts: Any = found if container is dict else container(found.values())
+
+        def update(self, x: Tensor) -> None:
+            for part in self.parts.values() if container is dict else self.parts:
+                part.update(x)
+
+        def compute(self) -> int:
+            return 0
+
+    with pytest.warns(UserWarning, match=rf"`self\.parts`: they are not reset.*torch\.nn\.{advice}"):
+        Several().update(torch.ones(2))
+    Several().update(torch.ones(2))  # once
