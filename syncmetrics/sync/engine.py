@@ -326,7 +326,8 @@ def _describe_entry(parts: Sequence[Part], entry: Entry) -> tuple[Record, list[T
                 raise
             record = Record(record.form, torch.uint8, (tensors[0].numel(),), tensors[0].device.type)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"state `{entry.path}` {error}") from error
+        colon = "" if isinstance(error, TypeError) else ":"  # that of a wrong type begins with the verb
+        raise type(error)(f"state `{entry.path}`{colon} {error}") from error
     return record, tensors
 
 
