@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -107,17 +108,25 @@ def _same(a: Any, b: Any) -> bool:
     return isinstance(a, (int, float, str, bytes, set)) and a == b
 
 
+#: Torch holds the lock of a generator, and that of Python, while it makes the tensor of its state. If a garbage
+#: collection lets another thread in just then, which wants that generator too, the two wait for each other for ever.
+_one_thread = threading.RLock()
+
+
 def _random_state() -> tuple[Any, ...]:
     numpy = sys.modules.get("numpy")
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    return torch.get_rng_state(), cuda, random.getstate(), None if numpy is None else numpy.random.get_state()
+    with _one_thread:
+        cpu = torch.get_rng_state()
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    return cpu, cuda, random.getstate(), None if numpy is None else numpy.random.get_state()
 
 
 def _set_random_state(state: tuple[Any, ...]) -> None:
     cpu, cuda, plain, numpy = state
-    torch.set_rng_state(cpu)
-    if cuda is not None:
-        torch.cuda.set_rng_state_all(cuda)
+    with _one_thread:
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
     random.setstate(plain)
     if numpy is not None:
         sys.modules["numpy"].random.set_state(numpy)

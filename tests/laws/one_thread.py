@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
+import time
 from typing import Any
 
 import torch
@@ -63,3 +66,29 @@ def own_groups(rank: int, world_size: int) -> None:
     for one in threads:
         one.join()
     assert not wrong
+
+
+def steps_of_threads(rank: int, world_size: int, steps: int) -> list[float]:
+    """Step metrics of their own in three threads, with a garbage collection wherever one can be."""
+
+    class InFull(SumMetric):
+        full_state_update = True  # the second `update` of a step has the random numbers of the first
+
+    def body(thread: int) -> None:
+        metric = InFull(sync_on_compute=False)
+        for _ in range(steps):
+            metric.reset()
+            metric(1.0)
+            metric(2.0)
+        found[thread] = metric.compute().item()
+
+    found = [0.0] * 3
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(1)
+    gc.callbacks.append(lambda phase, info: time.sleep(0))  # which lets another thread in
+    threads = [threading.Thread(target=body, args=(n,)) for n in range(3)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return found
