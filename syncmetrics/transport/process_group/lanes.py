@@ -17,8 +17,6 @@ from torch import Tensor
 
 __all__ = ["Lane", "open_gloo"]
 
-_CAN_SAY_ASYNC = hasattr(_c10d.AllgatherOptions(), "asyncOp")  # older versions of torch always run beside
-
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -73,7 +71,7 @@ class Lane:
 
 def _options(options: Any, limit: timedelta | None) -> Any:
     """Have an operation run beside what the caller does on its device, and end within a limit if there is one."""
-    if _CAN_SAY_ASYNC:
+    if hasattr(options, "asyncOp"):  # older versions of torch always run beside
         options.asyncOp = True
     if limit is not None:
         options.timeout = limit
