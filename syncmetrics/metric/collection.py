@@ -329,6 +329,10 @@ class MetricCollection(nn.Module, Host):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_known": None}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        share(self._members().groups)
+
     # -- as a host
 
     def _hosted(self, path: str) -> list[tuple[Syncable, Route]]:

@@ -235,7 +235,7 @@ def _wrap_init(function: Callable[..., None]) -> Callable[..., None]:
         if cls.__init__ is not __init__:  # reached through super()
             function(self, *args, **kwargs)
             return
-        device = torch.get_default_device()
+        device = torch.empty(0).device  # older versions of torch do not say it of `with torch.device(...)`
         try:
             if device.type == "meta":
                 with torch.device("cpu"):

@@ -81,7 +81,10 @@ def share(groups: Iterable[Group]) -> None:
     for one in groups:
         holders = [metric._core._holder for metric in one.metrics]
         stores = {id(holder.store): holder.store for holder in holders}
-        if len(stores) == 1 or len({store.device for store in stores.values()}) > 1:
+        if len(stores) == 1:
+            holders[0].store.key = one.metrics[0]._core._sharing_key()  # which no copy brings along
+            continue
+        if len({store.device for store in stores.values()}) > 1:
             continue
         if any(store.update_count or store.mode is not Mode.LOCAL for store in stores.values()):
             continue

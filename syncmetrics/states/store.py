@@ -138,6 +138,9 @@ class Aside:
     appended: dict[str, Appended]
     is_ready: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Aside, (self.states, self.update_count, self.mode, {})
+
 
 @dataclass(slots=True, eq=False)
 class Store:
@@ -181,6 +184,11 @@ class Store:
 
     def __post_init__(self) -> None:
         self.on_cpu = self.device.type == "cpu"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out what holds for these very objects: what was appended, and in common with whom."""
+        own = (self.states, self.update_count, self.mode, self.aside, self.holders, self.version, self.device)
+        return Store, (*own, self.shown)
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
         """Show other states, and put the present ones aside."""

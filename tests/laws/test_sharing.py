@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from syncmetrics.testing import run_ranks
 from syncmetrics.transport.threads import run_threads
 from tests.laws import TIMES, sharing
 from tests.laws.drawn import KINDS
+from tests.samples import Rows, bits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*before any update")
 
@@ -76,3 +79,28 @@ def test_deep_copies_share_as_the_originals_do() -> None:
     for twin in (copy.deepcopy(collection), collection.clone(), copy.copy(collection)):
         assert twin.compute_groups == {0: ["a", "f"]}
         assert twin["a"]._holder.store is not collection["a"]._holder.store
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_a_copy_goes_on_as_the_original_does(copied: Any) -> None:
+    """Of the objects that it was copied from it knows nothing: neither ids of rows, nor what is on its way."""
+    members = {"a": MulticlassAccuracy(3), "f": MulticlassF1Score(3), "rows": Rows(), "more": Rows()}
+    collection = MetricCollection({name: members[name] for name in ("a", "f")})
+    rows = MetricCollection({name: members[name] for name in ("rows", "more")})
+    for _ in range(2):
+        collection.update(torch.tensor([0, 1]), torch.tensor([0, 2]))
+        rows.update(torch.ones(2).add_(1))  # edited before it was appended
+    pending = collection.compute_async()
+    twin, other = copied(collection), copied(rows)
+    pending.wait()
+    twin["a"].note = "a setting that no `update` reads"  # type: ignore[assignment]
+    assert twin.compute_groups == {0: ["a", "f"]}
+    assert not other["rows"]._holder.store.appended
+    assert bits(twin.compute()) == bits(collection.compute())
+    assert bits(other.compute()) == bits(rows.compute())
+    for one in (collection, twin):
+        one.update(torch.tensor([2]), torch.tensor([2]))
+    other.update(torch.zeros(1))
+    rows.update(torch.zeros(1))
+    assert bits(twin.compute()) == bits(collection.compute())
+    assert bits(other.compute()) == bits(rows.compute())
