@@ -32,8 +32,8 @@ __all__ = ["SETTINGS", "StatefulModule"]
 
 _Self = TypeVar("_Self", bound="StatefulModule")
 
-#: With whom a metric is synced, and when: equal in all metrics that share their states.
-_POLICY = ("dist_sync_on_step", "sync_every", "sync_on_compute", "sync_timeout", "compute_on")
+#: With whom a metric is synced, when, and how it steps: equal in all metrics that share their states.
+_POLICY = ("dist_sync_on_step", "sync_every", "sync_on_compute", "sync_timeout", "compute_on", "full_state_update")
 
 #: Counts how often a setting of any metric was changed, so that one look tells that none was.
 SETTINGS = [0]

@@ -90,9 +90,10 @@ def _step(
         for name, metric in owners:
             if metric.is_differentiable is None:
                 _tell_lost_gradient(metric, args, chosen(name))
-    full = _in_full_of(members)
-    trial = {n: m for n, m in owners if n not in full and m.full_state_update is None and _is_due(m)}
+    full = {name: metric for name, metric in owners if _is_in_full(metric)}
+    trial = {n: m for n, m in owners if m.full_state_update is None and _is_due(m) and n not in full}
     repeats: dict[str, Again] = {}
+    kept = False
     with no_graph():
         try:
             for node in nodes:
@@ -101,13 +102,13 @@ def _step(
                 if full or trial:
                     repeats[name] = Again(metric)
                 if graph and metric.is_differentiable:
+                    kept = True
                     with torch.enable_grad():
                         apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
                 else:
                     apply_update(metric, raw_update(metric), args, chosen(name))
                 if repeats:
                     repeats[name].note_updated()
-            kept = graph and any([metric.is_differentiable for _, metric in owners])  # noqa: C419 - as below
             brought = [_Brought(node, holder, kept) for node in nodes for holder in node.owners]
             synced = _show_step_of_all(members, due) if due else []
             try:
@@ -153,7 +154,7 @@ class _Brought:
     Args:
         node: Of whom.
         holder: Whose store shows them.
-        graph: Whether they may have a graph, or the memory of somebody else.
+        graph: Whether they may have a graph.
     """
 
     __slots__ = ("_is_copy", "_marks", "appended", "delta", "holder", "node")
@@ -166,7 +167,7 @@ class _Brought:
         self._marks: list[tuple[Tensor, int]] = []
         for name, value in states.items():
             if isinstance(value, list):
-                states[name] = _detached(value)
+                states[name] = _detached(value) if graph else copy_rows(value)
             else:
                 self._marks.append((value, value._version))
                 if self._is_copy:
@@ -245,28 +246,21 @@ def _take_in(
         absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
 
 
-def _in_full_of(members: Members) -> dict[str, StatefulModule]:
-    """Give the metrics, by name, of which what a batch brings cannot be merged: they are updated with it once more."""
-    found = {}
-    for group in members.groups:
-        wanted = any([metric.full_state_update for metric in group.metrics])  # noqa: C419 - on the way of every step
-        for metric in group.owners():
-            core = metric._core
-            if wanted or type(metric) in _in_full:
-                merges = False
-            elif core._modules:
-                merges = all(node.can_merge for node in core._nodes())
-            else:
-                merges = core._holder.merges or core._merge is not None
-            if not merges:
-                found[group.names[group.metrics.index(metric)]] = metric if len(group.metrics) == 1 else core
-    return found
+def _is_in_full(metric: StatefulModule) -> bool:
+    """Whether what a batch brings cannot be merged into the states of a metric: it is updated with it once more."""
+    core = metric._core
+    if core.full_state_update or type(metric) in _in_full:
+        return True
+    if core._modules:
+        return not all(node.can_merge for node in core._nodes())
+    return not core._holder.merges and core._merge is None
 
 
 def _is_due(metric: StatefulModule) -> bool:
     """Whether it is to be found out in this step if a batch can be merged into the states of a metric."""
-    books = metric._books
-    count = max(node.update_count for node in metric._core._nodes())
+    books, core = metric._books, metric._core
+    store = core._holder.store
+    count = max(node.update_count for node in core._nodes()) if core._modules else store.update_count
     if count < books.next_trial:
         return False
     books.next_trial = count + 1 if count < 4 else 2 * count
@@ -327,6 +321,8 @@ def _alike_state(a: State, b: State) -> bool:
 
 
 def _alike_item(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return type(a) is type(b) and bool(a == b)
     if a.shape != b.shape:

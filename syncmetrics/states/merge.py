@@ -91,7 +91,7 @@ def merge_delta(specs: Mapping[str, StateSpec], running: States, delta: States, 
     This is the part that can fail, so it is done for all metrics before the first of them is changed.
     """
     left = {n: spec for n, spec in specs.items() if not (isinstance(running[n], list) and isinstance(delta[n], list))}
-    return merge_over_time(left, running, delta, counts)
+    return merge_over_time(left, running, delta, counts) if left else {}
 
 
 def grow(specs: Mapping[str, StateSpec], running: States, delta: States, merged: States) -> States:
