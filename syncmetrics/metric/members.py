@@ -31,14 +31,25 @@ class Members:
     groups: tuple[Group, ...]
     sync_every: int | None = None
     compute_on: int | None = None
+    _nodes: list[Node] | None = None
 
     def nodes(self, names: Sequence[str] | None = None) -> list[Node]:
         """Give the nodes of these metrics, or of all, each once."""
         if names is None or len(names) == len(self.metrics):
+            simple = not any([metric._modules for metric in self.metrics.values()])  # noqa: C419 - of many metrics
+            if simple and self._nodes is not None:
+                return self._nodes
             chosen = self.groups
+            if simple:
+                self._nodes = self._nodes_of(chosen)
+                return self._nodes
         else:
             wanted = set(names)
             chosen = tuple(one for one in self.groups if not wanted.isdisjoint(one.names))
+        return self._nodes_of(chosen)
+
+    @staticmethod
+    def _nodes_of(chosen: Sequence[Group]) -> list[Node]:
         if len(chosen) == 1:
             return chosen[0].nodes()
         nodes, seen = [], set[int]()

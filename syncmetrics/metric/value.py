@@ -79,7 +79,7 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
     if rank is not None and not shown:
         return _from_one(members, rank, asked)
     syncing = [name for name, metric in metrics.items() if metric.sync_on_compute]
-    alone = [name for name in metrics if name not in syncing]
+    alone = [name for name, metric in metrics.items() if not metric.sync_on_compute]
     together, copies = members.together(syncing), members.nodes(alone) if alone else []
     if shown:
         together = [([node for node in found if node.is_local], route) for found, route in together]
@@ -319,7 +319,7 @@ def _from_one(members: Members, rank: int, asked: Key) -> dict[str, Any]:
             functools.partial(_all_values, metrics, names, asked),
         )
         values |= {name: keep(metrics[name], found[name], asked) for name in names}
-    alone = [name for name in metrics if name not in syncing]
+    alone = [name for name, metric in metrics.items() if not metric.sync_on_compute]
     with copied(members.nodes(alone) if alone else []), no_graph():
         values |= {name: keep(metrics[name], evaluate(metrics[name], asked), asked) for name in alone}
     return {name: values[name] for name in metrics}
