@@ -81,7 +81,13 @@ class AdaptedMetric(Metric):
     def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
         plain = super()._node(path, sharing)
         return _AdaptedNode(
-            plain.path, plain.label, plain.holders, plain.merge, guests=tuple(self._guests()), shown=self._shown
+            plain.path,
+            plain.label,
+            plain.holders,
+            plain.merge,
+            plain.metrics,
+            guests=tuple(self._guests()),
+            shown=self._shown,
         )
 
 

@@ -50,6 +50,7 @@ class Books:
         step_value: The last value of `forward`, put aside.
         dtype: What `dtype` gives.
         next_trial: After how many updates it is to be found out again whether a batch can be merged.
+        said: The settings that ranks compare, and how often any setting had been changed by then.
         node: How the metric takes part in a sync, if it is one alone; what is known of it without the metric.
     """
 
@@ -60,6 +61,7 @@ class Books:
     step_value: Any = None
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
     next_trial: int = 1
+    said: tuple[int, tuple[tuple[str, str], ...]] | None = None
     node: Node | None = None
 
     def forget(self) -> None:

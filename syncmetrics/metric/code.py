@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-__all__ = ["raw_function", "updating_code"]
+__all__ = ["raw_function", "settings_read", "updating_code"]
 
 _NOTHING = object()
 
@@ -18,7 +19,7 @@ def raw_function(method: Callable[..., Any]) -> Callable[..., Any]:
     return function if wrapper is method else method  # functools.wraps copies the mark to what is around
 
 
-def updating_code(cls: Any, ours: tuple[type, ...], states: type) -> tuple[type, frozenset[tuple[str, int]]]:
+def updating_code(cls: Any, states: type) -> tuple[type, frozenset[tuple[str, int]]]:
     """Give the lowest class that has a part in the `update` of a class, and what is equal for equal code.
 
     A name that occurs in the code of `update`, or in that of a method or property which is found so, is taken for one
@@ -26,18 +27,43 @@ def updating_code(cls: Any, ours: tuple[type, ...], states: type) -> tuple[type,
 
     Args:
         cls: The class.
-        ours: Classes whose attributes are known, and left out.
-        states: Type of the descriptors that stand for states, which are left out too.
+        states: Type of the descriptors that stand for states, which are left out.
     """
     found = vars(cls).get("_updating_code")
     if found is None:
-        found = cls._updating_code = _look(cls, ours, states)
-    return found  # type: ignore[no-any-return]  # what `_look` gave
+        users = _users(cls)
+        lowest, used, _ = _reached(users, ["update"], states)
+        found = cls._updating_code = users[lowest], frozenset((name, id(value)) for name, value in used.items())
+    return found  # type: ignore[no-any-return]  # what was set above
 
 
-def _look(cls: type, ours: tuple[type, ...], states: type) -> tuple[type, frozenset[tuple[str, int]]]:
-    users = [one for one in cls.__mro__ if one not in ours]
-    names, used, lowest = ["update"], dict[str, Any](), len(users) - 1
+def settings_read(cls: Any, states: type) -> frozenset[str]:
+    """Give the names of the attributes that `update` and `compute` of a class read, and no method of its life sets.
+
+    Args:
+        cls: The class.
+        states: As above.
+    """
+    found = vars(cls).get("_settings_read")
+    if found is None:
+        users = _users(cls)
+        _, _, reading = _reached(users, ["update", "compute"], states)
+        _, _, living = _reached(users, ["update", "compute", "forward", "reset"], states)
+        read = {name for function in reading for name in _names(function.__code__)}
+        found = cls._settings_read = frozenset(read - {name for f in living for name in _names_set(f.__code__)})
+    return found  # type: ignore[no-any-return]  # what was set above
+
+
+def _users(cls: type) -> list[type]:
+    """Give the classes that are not the base of all metrics, nor below it."""
+    ours = ("syncmetrics.metric.", "syncmetrics.sync.", "torch.nn.")
+    found = [one for one in cls.__mro__ if one is not object and not one.__module__.startswith(ours)]
+    return found or [cls]
+
+
+def _reached(users: list[type], names: list[str], states: type) -> tuple[int, dict[str, Any], list[FunctionType]]:
+    """Follow names through the code of classes: give how low it goes, what was found, and all functions."""
+    names, used, functions, lowest = list(names), dict[str, Any](), list[FunctionType](), len(users) - 1
     while names:
         name = names.pop()
         if name in used:
@@ -48,8 +74,10 @@ def _look(cls: type, ours: tuple[type, ...], states: type) -> tuple[type, frozen
         used[name] = defined[0][1]
         lowest = min(lowest, defined[0][0])
         for _, value in defined:  # those above are reached through `super()`
-            names += [other for function in _functions(value) for other in _names(function.__code__)]
-    return users[lowest], frozenset((name, id(value)) for name, value in used.items())
+            found = list(_functions(value))
+            functions += found
+            names += [other for function in found for other in _names(function.__code__)]
+    return lowest, used, functions
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -82,3 +110,12 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _names_set(code: CodeType) -> Iterator[str]:
+    for step in dis.get_instructions(code):
+        if step.opname in ("STORE_ATTR", "DELETE_ATTR"):
+            yield str(step.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_set(constant)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import enum
 import inspect
+import weakref
+import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 from syncmetrics.checkpoint import state_dict as checkpoint
 from syncmetrics.errors import StateError
 from syncmetrics.metric.books import Books, aside, from_aside
-from syncmetrics.metric.code import updating_code
+from syncmetrics.metric.code import settings_read, updating_code
 from syncmetrics.metric.options import check_period, check_rank, refuse_unknown
 from syncmetrics.registry import meet_hosts
 from syncmetrics.states.merge import merge_over_time, own_copy
@@ -37,6 +40,9 @@ _POLICY = ("dist_sync_on_step", "sync_every", "sync_on_compute", "sync_timeout",
 
 #: Counts how often a setting of any metric was changed, so that one look tells that none was.
 SETTINGS = [0]
+
+#: Settings of every metric, which change how it is synced but not what it is.
+_OWN_SETTINGS = frozenset({*_POLICY, "compute_with_cache", "training"})
 
 #: Methods that a user may have put in place of those of the class: such a metric shares with nobody.
 _OVERRIDES = frozenset({"update", "compute", "forward", "reset"})
@@ -594,9 +600,10 @@ class StatefulModule(nn.Module, Host):
         """Give a node for this metric and those that may share its states, which are named in alphabetical order."""
         merge, kept = self._merge, self._books.node
         if len(sharing) > 1 or merge is not None:
-            return Node(path, self._label, tuple((name, metric._holder) for name, metric in sharing), merge)
+            holders = tuple((name, metric._holder) for name, metric in sharing)
+            return Node(path, self._label, holders, merge, tuple(weakref.ref(metric) for _, metric in sharing))
         if kept is None or kept.path != path:
-            kept = self._books.node = Node(path, self._label, ((path, self._holder),))
+            kept = self._books.node = Node(path, self._label, ((path, self._holder),), None, (weakref.ref(self),))
         return kept
 
     def _before(self) -> list[tuple[str, Callable[[], list[str]]]]:
@@ -627,6 +634,25 @@ class StatefulModule(nn.Module, Host):
         """Say over whom the metric is synced."""
         return Route(transport_over(self._books.group), timeout=self.sync_timeout)
 
+    def _said(self) -> tuple[tuple[str, str], ...]:
+        """Give the attributes that `update` and `compute` read, as text: they change the value, so ranks compare them.
+
+        Those that a verb sets are no settings; those that begin with an underscore may differ.
+        """
+        books = self._books
+        if books.said is None or books.said[0] != books.settings:
+            own = self.__dict__
+            names = settings_read(type(self), _Reader) & own.keys() - _OWN_SETTINGS
+            said = [(name, _say(own[name])) for name in sorted(names) if name[0] != "_" and _is_said(own[name])]
+            books.said = books.settings, tuple(said)
+        return books.said[1]
+
+    def _stepped(self) -> int:
+        return self._books.steps
+
+    def _begin_steps(self) -> None:
+        self._books.steps = 0
+
     def _settings(self) -> tuple[int, ...]:
         """Give what changes whenever a setting does, of this metric or of one inside it."""
         if not self._modules:
@@ -655,7 +681,7 @@ class StatefulModule(nn.Module, Host):
         cls, group = type(self), self.compute_group
         if group is None:
             return None
-        lowest, code = updating_code(cls, StatefulModule.__mro__, _Reader)
+        lowest, code = updating_code(cls, _Reader)
         said_by = next(one for one in cls.__mro__ if "compute_group" in vars(one))
         if (
             not issubclass(said_by, lowest)  # it was said of other code than what runs
@@ -677,6 +703,19 @@ class StatefulModule(nn.Module, Host):
     def _leave_group(self) -> None:
         """Take an own copy of states that are shared with other metrics of a collection."""
         self._holder.leave()
+
+
+#: Values that every process writes alike. Others (paths, devices, tensors, containers that change) are not compared.
+_SAID = (bool, int, float, complex, str, bytes, type(None), torch.dtype, enum.Enum)
+
+
+def _is_said(value: Any) -> bool:
+    return all(map(_is_said, value)) if type(value) is tuple else isinstance(value, _SAID)
+
+
+def _say(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}... (digest {zlib.crc32(text.encode()):08x})"
 
 
 def _metrics_inside(module: nn.Module) -> Iterator[StatefulModule]:

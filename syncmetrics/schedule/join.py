@@ -82,6 +82,7 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
         for host in self._hosts:
             for node, _ in host._hosted(""):
                 if isinstance(node, Node):
+                    node.begin_steps()  # the ranks have taken other numbers of them
                     for _, holder in node.holders:
                         # Others may have updated: no rank may take its old value for the present one.
                         holder.store.version += 1

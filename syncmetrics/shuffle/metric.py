@@ -90,6 +90,7 @@ class ShuffledMetric(Metric):
             node.label,
             node.holders,
             node.merge,
+            node.metrics,
             above=self.shuffle_above,
             solve=self.solve,
             questions=lambda: tuple(dict.fromkeys(metric.question for metric in asking)),

@@ -280,16 +280,31 @@ def _call_over_ranks(
 
 
 def _custom(fx: Callable[[Any], Any]) -> Reduction:
-    named = fx.func if isinstance(fx, functools.partial) else fx
+    named: Any = fx
+    while isinstance(named, functools.partial):
+        named = named.func
     module = getattr(named, "__module__", None) or type(named).__module__
     qualname = getattr(named, "__qualname__", None) or type(named).__qualname__
     return Reduction(
-        name=f"{module}.{qualname}",
+        name=f"{module}.{qualname}{_arguments_of(fx)}",
         over_time=functools.partial(_call_over_time, fx=fx),
         over_ranks=functools.partial(_call_over_ranks, fx=fx),
         for_lists=True,
         fx=fx,
     )
+
+
+def _arguments_of(fx: Callable[[Any], Any]) -> str:
+    """Say what a partial hands over, as far as that is plain: it changes the value as another function would."""
+    found = ""
+    while isinstance(fx, functools.partial):
+        shown = [*map(_shown, fx.args), *(f"{name}={_shown(value)}" for name, value in sorted(fx.keywords.items()))]
+        found, fx = f"({', '.join(shown)}){found}" if shown else found, fx.func
+    return found
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, (bool, int, float, str, bytes, tuple, type(None))) else type(value).__name__
 
 
 _TABLE: dict[str | None, Reduction] = {

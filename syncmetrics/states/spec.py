@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -27,6 +28,7 @@ __all__ = [
     "is_own",
     "moved",
     "own_tensor",
+    "say_default",
     "spec_key",
     "spec_of_value",
 ]
@@ -184,10 +186,32 @@ _LARGE_NUMEL = 4096
 
 def _compact(default: Tensor) -> Tensor:
     """Give the same values, in the memory of one if all are alike: most large defaults are zeros."""
-    if default.numel() <= _LARGE_NUMEL:
+    if default.numel() <= _LARGE_NUMEL or not _is_one_value(default):
         return default
-    bits = default.reshape(-1).view(torch.uint8).view(default.numel(), default.element_size())
-    return default[(0,) * default.dim()].clone().expand(default.shape) if bool((bits == bits[0]).all()) else default
+    return default[(0,) * default.dim()].clone().expand(default.shape)
+
+
+def _is_one_value(default: Tensor) -> bool:
+    if default.numel() == 1 or not any(default.stride()):
+        return True
+    bits = default.contiguous().reshape(-1).view(torch.uint8).view(default.numel(), default.element_size())
+    return bool((bits == bits[0]).all())
+
+
+def say_default(default: State) -> str:
+    """Say what a state starts from: alike for equal values, whatever their dtype, and for one value in any shape."""
+    if isinstance(default, list) or not default.numel():
+        return ""
+    with no_graph():
+        if not _is_one_value(default):
+            values = default.detach().cpu().to(torch.complex128).contiguous().view(torch.uint8)
+            return f"values of digest {hashlib.blake2b(bytes(values.flatten().tolist()), digest_size=6).hexdigest()}"
+        item = default[(0,) * default.dim()].item()
+    if isinstance(item, int) and abs(item) > 1 << 53:
+        return repr(item)
+    if isinstance(item, complex) and item.imag:
+        return repr(item)
+    return repr(float(item.real) + 0.0)  # nothing is added to by -0.0 otherwise than by 0.0
 
 
 def defaults_on(specs: Mapping[str, StateSpec], device: torch.device) -> States:

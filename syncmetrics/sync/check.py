@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 
 from syncmetrics.errors import PeerError, SchemaMismatchError, StateError
 from syncmetrics.states.reductions import promote
-from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, Status
+from syncmetrics.sync.manifest import STEP, Entry, Form, Manifest, Part, Record, Schema, Status
 from syncmetrics.sync.packet import Header
 
 __all__ = [
@@ -40,13 +40,13 @@ def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest], agre
         agreed: Threads that were found to belong together.
     """
     keys = {
-        (h.sequence, h.fingerprint, m.label, m.fresh, m.message, m.caller)
+        (h.sequence, h.fingerprint, m.label, m.fresh, m.message, m.caller, h.meaning)
         for h, m in zip(headers, manifests, strict=True)
         if h.status is not Status.JOINED
     }
     if len(keys) <= 1:
         return True
-    if len({key[:3] for key in keys}) > 1 or (
+    if len({(*key[:3], key[6]) for key in keys}) > 1 or (
         len({key[5] for key in keys}) > 1 and callers_of(manifests) not in agreed
     ):
         return False
@@ -159,7 +159,13 @@ def participants(entry: Entry, records: Sequence[Record], counts: Sequence[int])
 
 
 def encode_schema(
-    label: str, schema: Schema, parts: Sequence[Part], notes: Sequence[str], caller: str, contenders: Iterable[str]
+    label: str,
+    schema: Schema,
+    parts: Sequence[Part],
+    notes: Sequence[str],
+    caller: str,
+    contenders: Iterable[str],
+    dst: int | None,
 ) -> bytes:
     """Encode what is sent in a second exchange when the ranks mean different syncs.
 
@@ -170,13 +176,15 @@ def encode_schema(
         notes: What it did before in this group.
         caller: The thread that syncs.
         contenders: Threads that have stood in each other's way in this group.
+        dst: The rank that receives the result, if it is not every rank.
     """
     stale = [part.path for part in parts if not part.fresh]
     declared = [entry.declared for entry in schema.entries]
     alive = ["" if thread is threading.main_thread() else thread.name for thread in threading.enumerate()]
     threads = sorted({*alive, *contenders})
     shared = [[part.path, list(part.names)] for part in parts if len(part.names) > 1]
-    body = [label, declared, stale, list(notes), caller, threads, shared]
+    settings = [list(one) for part in parts for one in part.settings]
+    body = [label, declared, stale, list(notes), caller, threads, shared, settings, dst]
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
@@ -197,7 +205,12 @@ def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> Sc
         lines.append(
             f"they are at {_spread(sequences, lambda n: f'sync number {n}')}: some rank left one out, or did one more"
         )
-    lines.extend(_schema_lines({rank: {path: (kind, fx) for path, kind, fx in body[1]} for rank, body in said.items()}))
+    lines.extend(_schema_lines({rank: {row[0]: tuple(row[1:]) for row in body[1]} for rank, body in said.items()}))
+    lines.extend(_setting_lines({rank: {name: dict(rows) for name, rows in body[7]} for rank, body in said.items()}))
+    receivers = _group({rank: body[8] for rank, body in said.items()})
+    if len(receivers) > 1:
+        whom = _spread(receivers, lambda dst: "every rank" if dst is None else f"rank {dst}")
+        lines.append(f"the result goes to {whom}: `dst` and `compute_on` must be the same on every rank")
     lines.extend(_sharing_lines({rank: {path: tuple(names) for path, names in body[6]} for rank, body in said.items()}))
     callers = _group({rank: str(body[4]) for rank, body in said.items()})
     if len(callers) > 1:
@@ -240,7 +253,21 @@ def _epoch_lines(stale: Mapping[int, frozenset[str]]) -> list[str]:
     return lines
 
 
-def _schema_lines(declared: Mapping[int, Mapping[str, tuple[str, str]]]) -> list[str]:
+def _setting_lines(settings: Mapping[int, Mapping[str, Mapping[str, str]]]) -> list[str]:
+    """Say which attributes of which metrics have other values on some ranks."""
+    lines = []
+    for metric in sorted(set().union(*settings.values())):
+        having = {rank: metrics[metric] for rank, metrics in settings.items() if metric in metrics}
+        for name in sorted(set().union(*having.values())):
+            found = _group({rank: values.get(name, "not set") for rank, values in having.items()})
+            if len(found) > 1:
+                of = f"of `{metric}` " if metric else ""
+                hint = "" if name == STEP else " (one that may differ between ranks begins with an underscore)"
+                lines.append(f"`{name}` {of}is {_spread(found, str)}{hint}")
+    return lines[:_SHOWN]
+
+
+def _schema_lines(declared: Mapping[int, Mapping[str, tuple[str, ...]]]) -> list[str]:
     lines = []
     for path in sorted(set().union(*declared.values())):
         found = _group({rank: rows.get(path) for rank, rows in declared.items()})
@@ -250,8 +277,12 @@ def _schema_lines(declared: Mapping[int, Mapping[str, tuple[str, str]]]) -> list
             having = sorted(rank for row, ranks in found.items() if row is not None for rank in ranks)
             lines.append(f"state `{path}` exists on {_ranks(having)} only")
         else:
-            kinds = _spread(found, lambda row: f"a {row[0]} reduced with {row[1]!r}" if row else "")
-            lines.append(f"state `{path}` is {kinds}")
+            kinds = {row[:2] for row in found if row is not None}
+            if len(kinds) == 1:
+                lines.append(f"state `{path}` starts from {_spread(found, lambda row: row[2] if row else '')}")
+            else:
+                shown = _spread(found, lambda row: f"a {row[0]} reduced with {row[1]!r}" if row else "")
+                lines.append(f"state `{path}` is {shown}")
     if len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more states differ"]
     return lines

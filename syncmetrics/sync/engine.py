@@ -112,7 +112,8 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
         record.sequence = sequence
         route = replace(route, transport=CountingTransport(transport, record))
     about = encode_blocks(parts), caller_of(transport)
-    packet, sources, error = _describe(brought, known, sequence, label, buffers, about)
+    meaning = known.meaning(parts, route.dst)
+    packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning)
     arrived = exchange(route, packet, buffers, memory.said)
     if record is not None:
         record.arrived(arrived.headers, route.transport.rank)
@@ -121,7 +122,8 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     except PeerError as failure:
         raise failure from error
     if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
-        text = encode_schema(label, schema, brought, notes(transport), about[1], memory.busy.contenders)
+        contenders = memory.busy.contenders
+        text = encode_schema(label, schema, brought, notes(transport), about[1], contenders, route.dst)
         _resolve_difference(route, arrived, text, memory)
     note(transport, route.what)
     if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
@@ -275,14 +277,20 @@ def _enter(route: Route, label: str) -> tuple[Route, int]:
 
 
 def _describe(
-    parts: Sequence[Part], known: Known, sequence: int, label: str, buffers: Buffers, about: tuple[str, str]
+    parts: Sequence[Part],
+    known: Known,
+    sequence: int,
+    label: str,
+    buffers: Buffers,
+    about: tuple[str, str],
+    meaning: int,
 ) -> tuple[Packet, list[list[Tensor]], Exception | None]:
     """Say what this rank holds, or why it cannot say: the others must hear of it in either case."""
     schema = known.schema
     try:
         records, sources = _look_at(parts, schema, known.records)
         counts, fresh = tuple(part.update_count for part in parts), tuple(part.fresh for part in parts)
-        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, fresh, *about)
+        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, fresh, *about, meaning)
         if records is not known.records or known.about != about:
             known.records, known.said, known.layout = records, encode_said(manifest), None
             known.about = about

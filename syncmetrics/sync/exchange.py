@@ -74,7 +74,9 @@ def pack(
     """
     size = buffers.packet.numel()
     body = encode_manifest(manifest, None if known is None else known.said)
-    header = Header(manifest.status, manifest.sequence, manifest.fingerprint, len(body), time.time_ns())
+    header = Header(
+        manifest.status, manifest.sequence, manifest.fingerprint, len(body), time.time_ns(), manifest.meaning
+    )
     head = (encode_header(header) + body)[:size]
     buffers.outgoing[: len(head)] = head
     if known is not None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,20 +21,30 @@ from syncmetrics.errors import StateError
 from syncmetrics.states.joined import Run, runs_of
 from syncmetrics.states.reductions import promote
 from syncmetrics.states.rows import RowBuffer
-from syncmetrics.states.spec import State, States, StateSpec, check_value
+from syncmetrics.states.spec import State, States, StateSpec, check_value, say_default
 
 __all__ = [
+    "STEP",
     "Entry",
     "Form",
     "Manifest",
     "Part",
     "Record",
     "Schema",
+    "Settings",
     "Status",
     "describe_state",
     "is_described_by",
+    "meaning_of",
     "schema_of",
 ]
+
+
+#: What stands among the settings of a metric in a step.
+STEP = "number of the step since the last reset"
+
+#: Names of metrics, each with attributes and their values.
+Settings: TypeAlias = "tuple[tuple[str, tuple[tuple[str, str], ...]], ...]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,8 @@ class Part:
             epochs.
         names: The metrics whose states these are, if several may share them: the same on every rank.
         each: Gives what each of these metrics has, in the order of the names, as a part of its own.
+        settings: What `update` and `compute` of each of these metrics read besides: its name, and attributes with their
+            values. It must be the same on every rank.
         blocks: If they do not have the same on this rank: for each of them the place of the first that has what it has.
     """
 
@@ -63,6 +77,7 @@ class Part:
     names: tuple[str, ...] = ()
     each: Callable[[], Sequence[Part]] | None = None
     blocks: tuple[int, ...] = ()
+    settings: Settings = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +90,10 @@ class Entry:
     merged_by: str | None = None
 
     @property
-    def declared(self) -> tuple[str, str, str]:
-        """Path, kind and reduction: what must be equal on all ranks."""
-        return self.path, "list" if self.spec.is_list else "tensor", self.merged_by or self.spec.reduction.name
+    def declared(self) -> tuple[str, str, str, str]:
+        """Path, kind, reduction and what it starts from: what must be equal on all ranks."""
+        kind, default = "list" if self.spec.is_list else "tensor", say_default(self.spec.default)
+        return self.path, kind, self.merged_by or self.spec.reduction.name, default
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +183,7 @@ class Manifest:
         fresh: Of each part, in the order of the sorted paths.
         message: Why it cannot take part; or, if it can, which metrics do not share that share on other ranks.
         caller: The thread that syncs, if it is not the one that usually does.
+        meaning: Stable 32-bit hash of what else changes the value: settings of the metrics, and who receives it.
     """
 
     status: Status
@@ -178,6 +195,13 @@ class Manifest:
     fresh: tuple[bool, ...] = ()
     message: str = ""
     caller: str = ""
+    meaning: int = 0
+
+
+def meaning_of(parts: Sequence[Part], dst: int | None) -> int:
+    """Give what is equal on two ranks whose metrics have equal settings, and that send to the same rank."""
+    said = [(part.path, part.settings) for part in parts if part.settings]
+    return zlib.crc32(repr((dst, sorted(said))).encode()) if said or dst is not None else 0
 
 
 def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[Record, list[Tensor]]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from syncmetrics.errors import SyncError
 from syncmetrics.states.spec import StateSpec
 from syncmetrics.sync.check import Callers
-from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, schema_of
+from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, meaning_of, schema_of
 from syncmetrics.sync.packet import Said, from_bytes, packet_size, payload_layout, shared_bytes
 from syncmetrics.sync.plan import SyncPlan
 from syncmetrics.transport.base import Transport
@@ -118,6 +118,7 @@ class Known:
         about: What else it said: which metrics are apart, and from which thread it syncs.
         layout: Where they lie in the packet.
         verdict: What followed from the manifests of all ranks.
+        meant: What settings and receiver this rank had the last time, and the hash of them.
     """
 
     schema: Schema
@@ -130,6 +131,14 @@ class Known:
     about: tuple[str, str] | None = None
     layout: Layout | None = None
     verdict: Verdict | None = None
+    meant: tuple[Any, int] | None = None
+
+    def meaning(self, parts: Sequence[Part], dst: int | None) -> int:
+        """Give the hash of settings and receiver."""
+        key = dst, [part.settings for part in parts]
+        if self.meant is None or self.meant[0] != key:
+            self.meant = key, meaning_of(parts, dst)
+        return self.meant[1]
 
     def fits(self, parts: Sequence[Part]) -> bool:
         """Whether these parts declare the same."""

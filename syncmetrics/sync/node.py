@@ -5,6 +5,7 @@ Most nodes are one metric, or several that share their states. Others are metric
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, TypeVar
@@ -14,7 +15,7 @@ from syncmetrics.states.merge import grow, merge_delta, merge_over_time, own_cop
 from syncmetrics.states.spec import States, StateSpec, check_value
 from syncmetrics.states.store import Appended, Holder, Mode, Store
 from syncmetrics.sync.fold import Merged
-from syncmetrics.sync.manifest import Part
+from syncmetrics.sync.manifest import STEP, Part, Settings
 from syncmetrics.sync.route import Route
 
 __all__ = ["Node", "Syncable", "Together", "absorb", "by_route"]
@@ -54,6 +55,22 @@ class Syncable(Protocol):
         ...
 
 
+class Told(Protocol):
+    """A metric, as far as it says what changes its value besides its states."""
+
+    def _said(self) -> tuple[tuple[str, str], ...]:
+        """Give names and values of settings."""
+        ...
+
+    def _stepped(self) -> int:
+        """Give the number of steps since the last reset."""
+        ...
+
+    def _begin_steps(self) -> None:
+        """Count steps anew."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """One metric in whatever is synced together, or several that may share their states.
@@ -63,6 +80,7 @@ class Node:
         label: What to call it in an error.
         holders: What the metrics have, by name, in alphabetical order.
         merge: Their own `merge_states`, if they have one.
+        metrics: The metrics themselves, in the same order; held weakly, as they keep their nodes.
         bond: What the store of all of them said, when it was found to be theirs alone.
     """
 
@@ -70,6 +88,7 @@ class Node:
     label: str
     holders: tuple[tuple[str, Holder], ...]
     merge: Callable[[States, States], States] | None = None
+    metrics: tuple[weakref.ref[Told], ...] = ()
     bond: object = None
 
     @property
@@ -142,13 +161,34 @@ class Node:
 
     def shown_part(self) -> Part:
         """Give what is shown: in a step, what the batch brought."""
-        return self._part(self._shown_part_of, True)
+        steps = [metric._stepped() for ref in self.metrics if (metric := ref()) is not None]
+        said = (STEP, str(max(steps, default=0)))
+        return self._part(self._shown_part_of, True, (said,))
 
-    def _part(self, part_of: Callable[[str, Holder], Part], fresh: bool) -> Part:
+    def begin_steps(self) -> None:
+        """Count steps of `forward` anew."""
+        for ref in self.metrics:
+            metric = ref()
+            if metric is not None:
+                metric._begin_steps()
+
+    def _settings(self, more: tuple[tuple[str, str], ...]) -> Settings:
+        found = []
+        for (name, _), ref in zip(self.holders, self.metrics, strict=False):
+            metric = ref()
+            said = () if metric is None else metric._said()
+            if said or more:
+                found.append((name, said + more if more else said))
+        return tuple(found)
+
+    def _part(
+        self, part_of: Callable[[str, Holder], Part], fresh: bool, more: tuple[tuple[str, str], ...] = ()
+    ) -> Part:
         _, first = self.holders[0]
         part = part_of(self.path, first)
+        settings = self._settings(more)
         if len(self.holders) == 1:
-            return part
+            return replace(part, settings=settings) if settings else part
         names = tuple(name for name, _ in self.holders)
         blocks: tuple[int, ...] = ()
         if not self.is_whole and any(holder.store is not first.store for _, holder in self.holders):
@@ -165,6 +205,7 @@ class Node:
             names,
             lambda: [part_of(name, holder) for name, holder in self.holders],
             blocks,
+            settings,
         )
 
     def _local_part_of(self, path: str, holder: Holder) -> Part:

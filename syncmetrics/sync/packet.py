@@ -49,7 +49,7 @@ __all__ = [
     "write_bytes",
 ]
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 ALIGNMENT = 16
 
 _MAGIC = b"syncmet\x00"
@@ -86,6 +86,7 @@ class Header:
         fingerprint: Of its schema.
         manifest_bytes: Size of the manifest; it goes on in another gather if it is larger than the packet.
         entered: When the rank sent it, in nanoseconds of its own clock; for a trace, and for nothing else.
+        meaning: As in the manifest.
     """
 
     status: Status
@@ -93,6 +94,7 @@ class Header:
     fingerprint: int
     manifest_bytes: int
     entered: int = 0
+    meaning: int = 0
 
 
 def encode_header(header: Header) -> bytes:
@@ -101,7 +103,7 @@ def encode_header(header: Header) -> bytes:
         _MAGIC,
         PROTOCOL_VERSION,
         header.status,
-        0,
+        header.meaning,
         header.sequence,
         header.fingerprint,
         header.manifest_bytes,
@@ -117,7 +119,7 @@ def decode_header(data: bytes | memoryview, at: int = 0) -> Header:
     """
     if len(data) - at < HEADER_BYTES:
         raise PacketError(f"a packet has {len(data) - at} bytes, fewer than its header of {HEADER_BYTES}.")
-    magic, version, status, _, sequence, fingerprint, manifest_bytes, entered = _HEADER.unpack_from(data, at)
+    magic, version, status, meaning, sequence, fingerprint, manifest_bytes, entered = _HEADER.unpack_from(data, at)
     if magic != _MAGIC:
         raise PacketError("these bytes are not a packet: another collective was met, or another program.")
     if version != PROTOCOL_VERSION:
@@ -129,7 +131,7 @@ def decode_header(data: bytes | memoryview, at: int = 0) -> Header:
         raise PacketError(f"the packet has the unknown status {status}.")
     if manifest_bytes < 0:
         raise PacketError(f"the packet's manifest has {manifest_bytes} bytes.")
-    return Header(_STATUSES[status], sequence, fingerprint, manifest_bytes, entered)
+    return Header(_STATUSES[status], sequence, fingerprint, manifest_bytes, entered, meaning)
 
 
 def encode_manifest(manifest: Manifest, said: bytes | None = None) -> bytes:
@@ -188,7 +190,16 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
                 known[said] = found
         label, records, message, caller = found
         return Manifest(
-            header.status, header.sequence, header.fingerprint, label, counts, records, fresh, message, caller
+            header.status,
+            header.sequence,
+            header.fingerprint,
+            label,
+            counts,
+            records,
+            fresh,
+            message,
+            caller,
+            header.meaning,
         )
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error) as error:
         raise PacketError(f"a manifest cannot be decoded: {error}") from error

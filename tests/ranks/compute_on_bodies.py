@@ -46,11 +46,11 @@ class Gives(Total):
 
     def __init__(self, value: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.value, self.computed = value, 0
+        self._value, self.computed = value, 0
 
     def compute(self) -> Any:
         self.computed += 1
-        return self.value() if callable(self.value) else self.value
+        return self._value() if callable(self._value) else self._value
 
 
 def every_value(rank: int, world_size: int) -> None:

@@ -18,16 +18,16 @@ class Failing(Metric):
 
     def __init__(self, where: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.where = where
+        self._where = where
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, x: float) -> None:
         self.total += x
-        if self.where == "update":
+        if self._where == "update":
             raise BoomError("this batch is bad")
 
     def compute(self) -> Tensor:
-        if self.where == "compute":
+        if self._where == "compute":
             raise BoomError("no value today")
         return self.total.clone()
 
@@ -115,7 +115,7 @@ def compute_fails_everywhere(watch: Watch, rank: int, world_size: int) -> None:
     metric = Failing("compute")
     metric.update(1.0)
     watch.own("sync", shared(metric.compute), metric)
-    metric.where = ""
+    metric._where = ""
     watch.right("again", metric.compute, torch.tensor(float(world_size), dtype=torch.float64), metric)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from syncmetrics import Metric, MetricCollection, dim_zero_cat
+from syncmetrics import Metric, MetricCollection, MulticlassF1Score, Quantile, dim_zero_cat, sync_states
 from tests.ranks.faults_watch import Watch
 from tests.samples import Accuracy, Names, PerClass, Rows, Total
 
@@ -227,3 +229,103 @@ def crossed_metrics(watch: Watch, rank: int, world_size: int) -> None:
     for number, metric in enumerate([total, accuracy] if rank == 0 else [accuracy, total]):
         watch.fault(f"sync {number}", metric.compute, total, accuracy)
     watch.right("common", common.compute, torch.arange(world_size), common)
+
+
+SIZES = (1, 20_000, 100_000)  # inside a packet, beyond it, and reduced in slices or by the backend
+
+
+def other_default(watch: Watch, rank: int, world_size: int) -> None:
+    first = float(rank == 0)
+    for size in SIZES:
+        for fx in ("sum", "min", "mean"):
+            metric = Kind(torch.full((size,), first), fx)
+            metric.update(1.0)
+            watch.fault(f"{fx} of {size}", metric.compute, metric)
+    metric = Kind(torch.arange(3.0) + (rank == 0) * torch.tensor([0.0, 1.0, 0.0]), "sum")
+    metric.update(1.0)
+    watch.fault("one of several", metric.compute, metric)
+
+
+class Told(Metric):
+    """Reads settings in `update`, in `compute`, and in what these call."""
+
+    def __init__(self, size: int = 1, **settings: Any) -> None:
+        super().__init__()
+        self.scale, self.bounds, self.mode, self._name = 1, (0.0, 1.0), "macro", "may differ"
+        self.count = 0
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self.add_state("total", torch.zeros(size), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.count += 1  # no setting: it is set here
+        self.total = self.total + x * self.scale
+
+    def low(self) -> float:
+        return self.bounds[0]
+
+    def compute(self) -> Any:
+        return self.total.mean() * (2 if self.mode == "macro" else 1) + self.low() + len(self._name) * 0
+
+
+def other_setting(watch: Watch, rank: int, world_size: int) -> None:
+    for size in SIZES:
+        for name, value in {"scale": 2, "bounds": (0.5, 1.0), "mode": "micro"}.items():
+            metric = Told(size, **({name: value} if rank == 0 else {}))
+            metric.update(torch.ones(size))
+            watch.fault(f"{name}, {size}", metric.compute, metric)
+    quantile = Quantile(0.1 if rank == 0 else 0.9)
+    quantile.update(torch.arange(5.0))
+    watch.fault("quantile", quantile.compute, quantile)
+    metrics = MetricCollection({"a": MulticlassF1Score(3, average="micro" if rank == 0 else "macro"), "t": Total()})
+    metrics["a"].update(torch.tensor([0, 1]), torch.tensor([0, 2]))
+    metrics["t"].update(torch.ones(1))
+    watch.fault("average", metrics.compute, metrics)
+    changed = Quantile(0.5)
+    changed.update(torch.arange(5.0))
+    changed.compute()
+    changed.update(torch.arange(2.0))
+    if rank == 0:
+        changed.q = 0.25
+    watch.fault("changed later", changed.compute, changed)
+
+
+def settings_that_may_differ(watch: Watch, rank: int, world_size: int) -> None:
+    metric = Told(_name=f"rank {rank}", unread=rank, place=torch.device("cpu") if rank else None)
+    for _ in range(rank):
+        metric.update(torch.ones(1))
+    watch.right("counted, private, not read", metric.compute, torch.tensor(float(sum(range(world_size)) * 2)), metric)
+
+
+def _powers(stacked: Any, power: int) -> Any:
+    return (stacked**power).sum(0)
+
+
+def other_argument(watch: Watch, rank: int, world_size: int) -> None:
+    metric = Kind(torch.zeros(2), functools.partial(_powers, power=2 if rank == 0 else 3))
+    watch.fault("partial", metric.sync, metric)
+
+
+def other_receiver(watch: Watch, rank: int, world_size: int) -> None:
+    for size in SIZES:
+        states, reductions = {"x": torch.ones(size), "rows": [torch.ones(size)]}, {"x": "sum", "rows": "cat"}
+        dst = 0 if rank == 0 else None
+        watch.fault(f"dst, {size}", lambda s=states, r=reductions, d=dst: sync_states(s, r, dst=d))
+        metric = Rows(compute_on=0 if rank == 0 else None)
+        metric.update(torch.ones(size))
+        watch.fault(f"compute_on, {size}", metric.compute, metric)
+
+
+def other_steps(watch: Watch, rank: int, world_size: int) -> None:
+    for size in SIZES:
+        metric = Told(size)
+        metric.dist_sync_on_step = True
+        for _ in range(2):
+            metric(torch.ones(size))
+        if rank == 0:
+            metric.reset()
+        watch.fault(f"reset on one rank, {size}", lambda m=metric, n=size: m(torch.ones(n)), metric)
+    metric = Total(sync_every=2 if rank == 0 else 3)
+    for _ in range(1 if rank == 0 else 2):
+        metric(torch.ones(1))
+    watch.fault("sync_every", lambda: metric(torch.ones(1)), metric)

@@ -133,7 +133,7 @@ def difference(*sides: tuple[int, str, Schema], stale: Any = (), notes: Any = ()
     texts = []
     for rank, (_, label, side) in enumerate(sides):
         part = Part("acc", {}, {}, 1, torch.device("cpu"), fresh=rank not in stale)
-        texts.append(encode_schema(label, side, [part], notes, "", ()))
+        texts.append(encode_schema(label, side, [part], notes, "", (), None))
     return str(describe_difference(heads, texts))
 
 

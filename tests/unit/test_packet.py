@@ -214,7 +214,7 @@ def test_no_header(data: bytes, words: str) -> None:
 def test_a_header_of_another_version_and_of_another_status() -> None:
     whole = bytearray(encode_header(Header(Status.OK, 1, 2, 3)))
     whole[8] += 1
-    with pytest.raises(PacketError, match="version 4, this process 3"):
+    with pytest.raises(PacketError, match="version 5, this process 4"):
         decode_header(bytes(whole))
     whole[8] -= 1
     whole[10] = 9
