@@ -21,6 +21,7 @@ from torch import Tensor
 from syncmetrics.errors import PacketError, PeerError, StateError, SyncError
 from syncmetrics.states.plain import decode_plain, encode_plain
 from syncmetrics.sync import Merged, Node, Route, Syncable, is_reported, mark_reported, put_back, sync_nodes
+from syncmetrics.sync.engine import said_by
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle, read_bytes, write_bytes
 from syncmetrics.transport.patience import current_patience
@@ -125,7 +126,7 @@ class _Delivery:
             mark_reported(error)  # `share_errors` need not tell the others again
             if self._beat_error is None:
                 with suppress(SyncError):  # nobody is there to hear it; the error itself is what matters
-                    self._tell(_FAILED, f"{type(error).__name__}: {error}".encode())
+                    self._tell(_FAILED, said_by(error).encode("utf-8", "backslashreplace"))
             raise
         if self._beat_error is not None:
             raise self._beat_error

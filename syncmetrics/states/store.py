@@ -139,7 +139,7 @@ class Aside:
     is_ready: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Aside, (self.states, self.update_count, self.mode, {})
+        return Aside, (_in_own_memory(self.states), self.update_count, self.mode, {})
 
 
 @dataclass(slots=True, eq=False)
@@ -187,7 +187,15 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave out what holds for these very objects: what was appended, and in common with whom."""
-        own = (self.states, self.update_count, self.mode, self.aside, self.holders, self.version, self.device)
+        own = (
+            _in_own_memory(self.states),
+            self.update_count,
+            self.mode,
+            self.aside,
+            self.holders,
+            self.version,
+            self.device,
+        )
         return Store, (*own, self.shown)
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
@@ -363,6 +371,25 @@ def _copied(states: States, appended: Mapping[str, Appended]) -> tuple[States, d
         if one.rows is states.get(name) and isinstance(copied, list):
             known[name] = Appended(copied, one.first, one.last, one.versions.copy())
     return copies, known
+
+
+def _in_own_memory(states: States) -> States:
+    """Copy tensors that are a part of something larger, all of which would be saved with them."""
+    with no_graph():
+        return {
+            name: _cut(value)
+            if isinstance(value, Tensor)
+            else rows_like(value, map(_cut, value))
+            if type(value) is list
+            else value
+            for name, value in states.items()
+        }
+
+
+def _cut(item: Any) -> Any:
+    if isinstance(item, Tensor) and item.layout is _STRIDED and item.untyped_storage().nbytes() > item.nbytes:
+        return item.clone(memory_format=torch.contiguous_format)
+    return item
 
 
 def _references(states: Mapping[str, Any], name: str) -> int:

@@ -111,7 +111,7 @@ class Known:
         schema: What takes part.
         fingerprint: Of what may share, however it shares on this rank.
         specs: The declarations that it was made of.
-        merges: The functions that merge whole states.
+        merges: The functions that merge whole states: of methods the function, for a method keeps its metric alive.
         names: Which metrics may share.
         records: What this rank said of its states the last time.
         said: That, encoded.
@@ -143,7 +143,7 @@ class Known:
     def fits(self, parts: Sequence[Part]) -> bool:
         """Whether these parts declare the same."""
         return all(
-            part.specs is specs and len(specs) == count and part.merge == merge
+            part.specs is specs and len(specs) == count and _code_of(part.merge) is merge
             for part, (specs, count), merge in zip(parts, self.specs, self.merges, strict=True)
         )
 
@@ -157,6 +157,10 @@ class Known:
             places = tuple(from_bytes(packet[at:], self.records[i].dtype, self.records[i].shape) for i, at in inside)
             layout = self.layout = Layout(buffers, manifest_bytes, tuple(i for i, _ in inside), places)
         return layout
+
+
+def _code_of(merge: Any) -> Any:
+    return getattr(merge, "__func__", merge)
 
 
 class OneThread:
@@ -230,7 +234,7 @@ class Memory:
             specs = tuple((part.specs, len(part.specs)) for part in parts)
             schema = schema_of(parts)
             fingerprint = schema.fingerprint if parts is whole else schema_of(whole).fingerprint
-            known = Known(schema, fingerprint, specs, tuple(part.merge for part in parts), names)
+            known = Known(schema, fingerprint, specs, tuple(_code_of(part.merge) for part in parts), names)
         self.known[key] = known
         while len(self.known) > _KEPT:
             del self.known[next(iter(self.known))]
