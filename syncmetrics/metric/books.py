@@ -45,7 +45,8 @@ class Books:
     Attributes:
         group: Over which ranks it is synced, as it can be kept.
         settings: Counts how often an attribute that is no state was set.
-        steps: Calls of `forward` since the last reset.
+        steps: Calls of `forward` since the last reset, with `sync_every`.
+        synced_steps: Steps since the last reset in which the states of all ranks were exchanged.
         values: The last values of `compute`, the latest last: one for each set of arguments.
         step_value: The last value of `forward`, put aside.
         dtype: What `dtype` gives.
@@ -57,6 +58,7 @@ class Books:
     group: BoundGroup = WORLD
     settings: int = 0
     steps: int = 0
+    synced_steps: int = 0
     values: list[Kept] = field(default_factory=list)
     step_value: Any = None
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
@@ -73,11 +75,11 @@ class Books:
         return self.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Books, (self.group, self.settings, self.steps, [], None, self.dtype)
+        return Books, (self.group, self.settings, self.steps, self.synced_steps, [], None, self.dtype)
 
     def copy(self) -> Books:
         """Give books of the same metric without its values, which belong to it alone."""
-        return Books(self.group, self.settings, self.steps, dtype=self.dtype)
+        return Books(self.group, self.settings, self.steps, self.synced_steps, dtype=self.dtype)
 
 
 @dataclass(slots=True, eq=False)

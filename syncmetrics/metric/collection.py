@@ -14,6 +14,7 @@ from torch import nn
 
 from syncmetrics import registry
 from syncmetrics.errors import StateError
+from syncmetrics.metric.eager import eager, leave_out_of_graphs
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.metric import Metric
 from syncmetrics.metric.module import SETTINGS, StatefulModule, leave_out_of_script, names_for_script
@@ -222,6 +223,7 @@ class MetricCollection(nn.Module, Host):
         """
         return self.named(step(self._members(), args, kwargs, self._count_step()))
 
+    @leave_out_of_graphs
     def compute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Give the values of all metrics.
 
@@ -235,7 +237,8 @@ class MetricCollection(nn.Module, Host):
         Returns:
             One value for each of `output_names`.
         """
-        return self.named(compute(self._members(), args, kwargs))
+        with eager():
+            return self.named(compute(self._members(), args, kwargs))
 
     def reset(self) -> None:
         """Give every state its default. It does not communicate."""
@@ -248,7 +251,7 @@ class MetricCollection(nn.Module, Host):
             for metric in one.metrics:
                 for module in metric.modules():
                     if isinstance(module, StatefulModule):
-                        module._books.steps = 0
+                        module._begin_steps()
                         module._books.forget()
 
     def sync(

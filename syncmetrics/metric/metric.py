@@ -217,8 +217,10 @@ class Metric(StatefulModule):
 
         A call that raises counts too, so that ranks that take every step of a loop count alike.
         """
+        if self.sync_every is None:
+            return self.dist_sync_on_step
         self._books.steps += 1
-        return self.dist_sync_on_step and is_due(self._books.steps, self.sync_every or 1)
+        return self.dist_sync_on_step and is_due(self._books.steps, self.sync_every)
 
 
 def _wrap_init(function: Callable[..., None]) -> Callable[..., None]:

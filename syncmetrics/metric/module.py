@@ -393,7 +393,7 @@ class StatefulModule(nn.Module, Host):
     def reset(self) -> None:
         """Give every state its default, those of metrics inside too. It does not communicate."""
         self._holder.reset()
-        self._books.steps = 0
+        self._begin_steps()
         self._books.forget()
         for module in _metrics_inside(self):
             module.reset()
@@ -647,11 +647,14 @@ class StatefulModule(nn.Module, Host):
             books.said = books.settings, tuple(said)
         return books.said[1]
 
-    def _stepped(self) -> int:
-        return self._books.steps
+    def _stepped(self) -> tuple[int, int | None]:
+        return self._books.synced_steps, self.sync_every
+
+    def _note_step(self) -> None:
+        self._books.synced_steps += 1
 
     def _begin_steps(self) -> None:
-        self._books.steps = 0
+        self._books.steps = self._books.synced_steps = 0
 
     def _settings(self) -> tuple[int, ...]:
         """Give what changes whenever a setting does, of this metric or of one inside it."""

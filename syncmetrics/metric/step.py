@@ -206,6 +206,7 @@ def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
         )
         assert results is not None, "a step is synced to every rank"
         for node, result in zip(nodes, results, strict=True):
+            node.note_step()
             shown.append(node)
             node.show(result, mode=Mode.STEP)
     return shown

@@ -19,6 +19,7 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.metric.books import Kept, Key
 from syncmetrics.metric.code import raw_function
+from syncmetrics.metric.eager import eager, leave_out_of_graphs
 from syncmetrics.metric.members import Members, one
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
@@ -50,10 +51,11 @@ def wrap_compute(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(self, *args, **kwargs)
         if self._core._holder.store.mode is Mode.STEP:  # what one batch brought, inside of a metric around this one
             return without_grad(function, self, args, kwargs)
-        return compute(one(self), args, kwargs)[""]
+        with eager():
+            return compute(one(self), args, kwargs)[""]
 
     wrapped._wraps = (wrapped, function)  # type: ignore[attr-defined]
-    return wrapped
+    return leave_out_of_graphs(wrapped)
 
 
 def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from syncmetrics.errors import PeerError, SchemaMismatchError, StateError
+from syncmetrics.errors import PacketError, PeerError, SchemaMismatchError, StateError
 from syncmetrics.states.reductions import promote
 from syncmetrics.sync.manifest import STEP, Entry, Form, Manifest, Part, Record, Schema, Status
 from syncmetrics.sync.packet import Header
@@ -68,7 +68,7 @@ def threads_fit(texts: Sequence[bytes]) -> bool:
     Args:
         texts: What `encode_schema` gave on every rank; nothing for a rank that has joined.
     """
-    said = [json.loads(text.decode("ascii")) for text in texts if text]
+    said = list(_read(texts).values())
     callers = {str(body[4]) for body in said}
     return all(not (callers - {str(body[4])}) & set(map(str, body[5])) for body in said)
 
@@ -188,6 +188,31 @@ def encode_schema(
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
+def _read(texts: Sequence[bytes]) -> dict[int, list[Any]]:
+    """Read what `encode_schema` gave on every rank that has not joined.
+
+    Raises:
+        PacketError: A rank sent something else.
+    """
+    said = {}
+    for rank, text in enumerate(texts):
+        if not text:
+            continue
+        try:
+            body = json.loads(text.decode("ascii"))
+            label, declared, stale, before, caller, threads, shared, settings, dst = body
+            rows = [(str(path), str(kind), str(fx), str(default)) for path, kind, fx, default in declared]
+            groups = [(str(path), tuple(map(str, names))) for path, names in shared]
+            values = [(str(name), {str(k): str(v) for k, v in items}) for name, items in settings]
+            texts_of = [list(map(str, some)) for some in (stale, before, threads)]
+            if dst is not None and type(dst) is not int:
+                raise ValueError(f"{dst!r} is no rank")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise PacketError(f"rank {rank} did not say what it syncs: {error}") from error
+        said[rank] = [str(label), rows, texts_of[0], texts_of[1], str(caller), texts_of[2], groups, values, dst]
+    return said
+
+
 def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> SchemaMismatchError:
     """Make the error that says how the syncs of the ranks differ.
 
@@ -195,7 +220,7 @@ def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> Sc
         headers: Of every rank.
         texts: What `encode_schema` gave on every rank; nothing for a rank that has joined.
     """
-    said = {rank: json.loads(text.decode("ascii")) for rank, text in enumerate(texts) if text}
+    said = _read(texts)
     lines: list[str] = []
     labels = _group({rank: str(body[0]) for rank, body in said.items()})
     if len(labels) > 1:
@@ -257,9 +282,9 @@ def _setting_lines(settings: Mapping[int, Mapping[str, Mapping[str, str]]]) -> l
     """Say which attributes of which metrics have other values on some ranks."""
     lines = []
     for metric in sorted(set().union(*settings.values())):
-        having = {rank: metrics[metric] for rank, metrics in settings.items() if metric in metrics}
+        having = {rank: metrics.get(metric, {}) for rank, metrics in settings.items()}
         for name in sorted(set().union(*having.values())):
-            found = _group({rank: values.get(name, "not set") for rank, values in having.items()})
+            found = _group({rank: values.get(name, "not set, or no plain value") for rank, values in having.items()})
             if len(found) > 1:
                 of = f"of `{metric}` " if metric else ""
                 hint = "" if name == STEP else " (one that may differ between ranks begins with an underscore)"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, SchemaMismatchError
+from syncmetrics.errors import PacketError, SchemaMismatchError, StateError
 from syncmetrics.sync.manifest import Manifest
 from syncmetrics.sync.memory import Buffers, Known, Layout
 from syncmetrics.sync.packet import (
     HEADER_BYTES,
+    MAX_MANIFEST_BYTES,
     Header,
     Said,
     decode_header,
@@ -74,6 +75,11 @@ def pack(
     """
     size = buffers.packet.numel()
     body = encode_manifest(manifest, None if known is None else known.said)
+    if len(body) > MAX_MANIFEST_BYTES:
+        raise StateError(
+            f"its states take {len(body)} bytes to describe, more than {MAX_MANIFEST_BYTES}; append fewer and larger"
+            " tensors, or declare the lists with RowBuffer() in place of []."
+        )
     header = Header(
         manifest.status, manifest.sequence, manifest.fingerprint, len(body), time.time_ns(), manifest.meaning
     )
@@ -133,8 +139,13 @@ def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arri
     sizes = [h.manifest_bytes for h in headers]
     if any(HEADER_BYTES + n > size for n in sizes):
         bodies = _gather_sized(route, packet.manifest, sizes)
-    manifests = tuple(decode_manifest(h, body, said) for h, body in zip(headers, bodies, strict=True))
-    return Arrived(tuple(headers), manifests, packets)
+    manifests = []
+    for rank, (header, body) in enumerate(zip(headers, bodies, strict=True)):
+        try:
+            manifests.append(decode_manifest(header, body, said))
+        except PacketError as error:
+            raise PacketError(f"rank {rank}: {error}") from error
+    return Arrived(tuple(headers), tuple(manifests), packets)
 
 
 def gather_texts(route: Route, mine: bytes) -> list[bytes]:
@@ -143,7 +154,12 @@ def gather_texts(route: Route, mine: bytes) -> list[bytes]:
     device = route.transport.wire_device(["cpu"])
     sizes = torch.empty(8 * route.transport.world_size, dtype=torch.uint8, device=device)
     route.transport.all_gather(sizes, size.to(device), timeout=route.timeout, what=route.what)
-    return _gather_sized(route, mine, [int.from_bytes(read_bytes(n), "little") for n in sizes.view(-1, 8)])
+    found = [int.from_bytes(read_bytes(n), "little") for n in sizes.view(-1, 8)]
+    for rank, claimed in enumerate(found):
+        if claimed > MAX_MANIFEST_BYTES:
+            limit = MAX_MANIFEST_BYTES
+            raise PacketError(f"rank {rank} claims to send a text of {claimed} bytes, more than {limit}.")
+    return _gather_sized(route, mine, found)
 
 
 def _gather_sized(route: Route, mine: bytes, sizes: Sequence[int]) -> list[bytes]:

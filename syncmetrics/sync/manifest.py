@@ -41,7 +41,7 @@ __all__ = [
 
 
 #: What stands among the settings of a metric in a step.
-STEP = "number of the step since the last reset"
+STEP = "number of synced steps since the last reset"
 
 #: Names of metrics, each with attributes and their values.
 Settings: TypeAlias = "tuple[tuple[str, tuple[tuple[str, str], ...]], ...]"

@@ -62,8 +62,12 @@ class Told(Protocol):
         """Give names and values of settings."""
         ...
 
-    def _stepped(self) -> int:
-        """Give the number of steps since the last reset."""
+    def _stepped(self) -> tuple[int, int | None]:
+        """Give the number of synced steps since the last reset, and `sync_every`."""
+        ...
+
+    def _note_step(self) -> None:
+        """Count a synced step."""
         ...
 
     def _begin_steps(self) -> None:
@@ -162,8 +166,16 @@ class Node:
     def shown_part(self) -> Part:
         """Give what is shown: in a step, what the batch brought."""
         steps = [metric._stepped() for ref in self.metrics if (metric := ref()) is not None]
-        said = (STEP, str(max(steps, default=0)))
+        done, every = steps[0] if steps else (0, None)
+        said = (STEP, str(done) if every is None else f"{done}, every {every} steps")
         return self._part(self._shown_part_of, True, (said,))
+
+    def note_step(self) -> None:
+        """Count a step whose states were exchanged."""
+        for ref in self.metrics:
+            metric = ref()
+            if metric is not None:
+                metric._note_step()
 
     def begin_steps(self) -> None:
         """Count steps of `forward` anew."""

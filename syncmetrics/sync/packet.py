@@ -29,6 +29,7 @@ from syncmetrics.sync.manifest import Form, Manifest, Record, Status
 __all__ = [
     "ALIGNMENT",
     "HEADER_BYTES",
+    "MAX_MANIFEST_BYTES",
     "Header",
     "Said",
     "align",
@@ -59,6 +60,8 @@ _BUNDLE = struct.Struct("<q")
 _DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 _NAMES = {d: str(d).removeprefix("torch.") for d in _DTYPES.values()}
 _MAX_BYTES = 1 << 62
+#: No manifest is larger: so much is allocated at most for what a rank claims to have to say.
+MAX_MANIFEST_BYTES = 256 << 20
 _STATUSES = {int(status): status for status in Status}
 _COUNT = struct.Struct("<q")
 
@@ -129,8 +132,8 @@ def decode_header(data: bytes | memoryview, at: int = 0) -> Header:
         )
     if status not in _STATUSES:
         raise PacketError(f"the packet has the unknown status {status}.")
-    if manifest_bytes < 0:
-        raise PacketError(f"the packet's manifest has {manifest_bytes} bytes.")
+    if not 0 <= manifest_bytes <= MAX_MANIFEST_BYTES:
+        raise PacketError(f"the packet's manifest has {manifest_bytes} bytes, but may have {MAX_MANIFEST_BYTES}.")
     return Header(_STATUSES[status], sequence, fingerprint, manifest_bytes, entered, meaning)
 
 

@@ -47,7 +47,7 @@ from syncmetrics import (
 )
 from syncmetrics.transport.threads import run_threads
 from tests.laws.drawn import KINDS, Drawn, batch
-from tests.samples import Outer, Total, Welford, bits
+from tests.samples import Outer, Rows, Total, Welford, bits
 
 
 def _labels(seed: int) -> tuple[Tensor, Tensor]:
@@ -384,3 +384,34 @@ def test_replicas_of_data_parallel_are_refused() -> None:
         replica(torch.ones(1))
     model.metric.update(torch.ones(1))
     assert model.metric.compute() == 1
+
+
+@pytest.mark.parametrize("verb", ["compute", "update", "forward", "all"])
+@pytest.mark.parametrize("collected", [False, True])
+def test_a_verb_inside_of_torch_compile_is_a_graph_break(verb: str, collected: bool) -> None:
+    metric: Any = MetricCollection({"a": Total(), "b": Rows()}) if collected else Total()
+    x = torch.ones(3)
+    if verb == "compute":
+        metric.update(x)
+
+    def step(x: Tensor) -> tuple[Tensor, Any]:
+        value = None
+        doubled = x * 2
+        if verb in ("update", "all"):
+            metric.update(x)
+        if verb in ("forward", "all"):
+            value = metric(x)
+        if verb in ("compute", "all"):
+            value = metric.compute()
+        return doubled + 1, value
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, backend="eager")
+    for _ in range(2):
+        found, value = compiled(x)
+        assert found.tolist() == [3.0] * 3
+    if verb == "compute":
+        assert bits(value) == bits(metric.compute())
+    updates = {"compute": 1, "update": 2, "forward": 2, "all": 4}[verb]
+    total = metric["a"] if collected else metric
+    assert total.compute() == 3.0 * updates

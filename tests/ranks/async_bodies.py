@@ -143,10 +143,10 @@ class Broken(Total):
 
     def __init__(self, fails: bool) -> None:
         super().__init__()
-        self.fails = fails
+        self._fails = fails
 
     def compute(self) -> torch.Tensor:
-        if self.fails:
+        if self._fails:
             raise ZeroDivisionError("in compute")
         return super().compute()
 

@@ -134,7 +134,7 @@ def _differing() -> list[Scenario]:
             d.other_steps,
             SchemaMismatchError,
             "schema",
-            words=("`number of the step since the last reset` is",),
+            words=("`number of synced steps since the last reset` is",),
         ),
         Scenario(
             "another kind of state",

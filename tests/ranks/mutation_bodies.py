@@ -32,7 +32,7 @@ class Touchy(Metric):
 
     def __init__(self, error: type[BaseException] | None = None, fx: Any = "sum") -> None:
         super().__init__()
-        self.error = error
+        self._error = error
         self.add_state("total", torch.tensor(0.0), fx)
         self.add_state("rows", [], "cat")
         self.add_state("names", [])
@@ -51,8 +51,8 @@ class Touchy(Metric):
         self.rows = []
         self.names.clear()
         self.inner.total.zero_()
-        if self.error is not None:
-            raise self.error("on purpose")
+        if self._error is not None:
+            raise self._error("on purpose")
         return value
 
 
@@ -80,7 +80,7 @@ def failing(rank: int, world_size: int, who: list[int], how: str) -> tuple[str, 
     collection = MetricCollection({"a": other, "b": metric})
     before, kept = local_bits(collection), metric.rows
     if rank in who and how in ERRORS:
-        metric.error = ERRORS[how]
+        metric._error = ERRORS[how]
     found = []
     calls = (metric.compute, collection.compute, lambda: sync_and_compute([metric, other]), lambda: within(metric))
     for call in calls:
@@ -94,7 +94,7 @@ def failing(rank: int, world_size: int, who: list[int], how: str) -> tuple[str, 
         in_step(rank, world_size)
         metric._books.forget()
     assert len(set(found)) == 1, found
-    metric.error = None
+    metric._error = None
     if how != "reduction":
         total = sum((X + r).sum().item() for r in range(world_size))
         assert metric.compute() == 2 * total

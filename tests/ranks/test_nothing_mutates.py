@@ -53,7 +53,7 @@ MISMATCH_WORDS: dict[str, list[str]] = {
     "kinds": ["a tensor reduced with 'cat' on ranks 0, 1", "a list"],
     "shapes": ["`x`", "(2,) on ranks 0, 1, (3,) on rank 2"],
     "large shapes": ["(90000,) on ranks 0, 1, (90001,) on rank 2"],
-    "classes": ["`counts` of `PerClass`", "(2,) on ranks 0, 1, (3,) on rank 2"],
+    "classes": ["`num_classes` is 2 on ranks 0, 1, 3 on rank 2"],
     "trailing shapes": ["`rows` of `Rows`", "(2,) on ranks 0, 1, (3,) on rank 2"],
     "large trailing shapes": ["(2,) on ranks 0, 1, (3,) on rank 2"],
     "dtypes": ["torch.int32 on ranks 0, 1, torch.uint16 on rank 2"],

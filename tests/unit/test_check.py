@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from syncmetrics import PeerError, SchemaMismatchError
+from syncmetrics import PacketError, PeerError, SchemaMismatchError
 from syncmetrics.states.spec import declare_state
 from syncmetrics.sync.check import (
     check_failures,
@@ -15,6 +18,7 @@ from syncmetrics.sync.check import (
     describe_difference,
     encode_schema,
     mean_the_same,
+    threads_fit,
 )
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, Status, schema_of
 from syncmetrics.sync.packet import Header
@@ -182,3 +186,20 @@ def test_what_the_ranks_did_before_is_told() -> None:
 def test_a_difference_in_the_way_of_merging_is_told() -> None:
     one, other = schema(lambda a, b: a, x=SUM), ONE
     assert "`acc.x`" in difference((1, "Acc", one), (1, "Acc", other))
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=3), lambda x: st.lists(x, max_size=9))
+SAID = st.one_of(JSON, st.lists(JSON, min_size=9, max_size=9)).map(lambda body: json.dumps(body).encode())
+
+
+@given(st.binary(max_size=40) | SAID)
+def test_what_a_peer_says_is_read_or_named(text: bytes) -> None:
+    good = encode_schema("m", schema_of([]), [], [], "", (), None)
+    heads = [Header(Status.OK, 1, 2, 3)] * 2
+    found = []
+    for call in (lambda: threads_fit([good, text]), lambda: describe_difference(heads, [good, text])):
+        try:
+            call()
+        except PacketError as error:
+            found.append(str(error))
+    assert all("rank 1" in words for words in found)

@@ -17,6 +17,7 @@ from syncmetrics.sync.manifest import Form, Manifest, Record, Status
 from syncmetrics.sync.packet import (
     ALIGNMENT,
     HEADER_BYTES,
+    MAX_MANIFEST_BYTES,
     Header,
     Said,
     as_bytes,
@@ -38,7 +39,7 @@ from tests.samples import DTYPES, bits
 from tests.strategies import PLAIN, manifests, noise, records, tensors
 
 INT63 = st.integers(0, (1 << 63) - 1)
-HEADERS = st.builds(Header, st.sampled_from(Status), INT63, INT63, INT63)
+HEADERS = st.builds(Header, st.sampled_from(Status), INT63, INT63, st.integers(0, MAX_MANIFEST_BYTES), INT63)
 
 
 def header_of(manifest: Manifest) -> Header:
@@ -280,3 +281,9 @@ def test_what_was_said_before_is_taken_again() -> None:
     assert (first, second) == (manifest, later)
     assert second.records is first.records
     assert len(known) == 1
+
+
+@pytest.mark.parametrize("claimed", [-1, MAX_MANIFEST_BYTES + 1, 1 << 40, (1 << 63) - 1])
+def test_a_manifest_that_is_claimed_to_be_huge_is_refused_before_there_is_room_for_it(claimed: int) -> None:
+    with pytest.raises(PacketError, match=f"{claimed} bytes"):
+        decode_header(encode_header(Header(Status.OK, 1, 2, claimed)))

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import torch
 import torch._C._distributed_c10d as _c10d
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Lane", "open_gloo"]
+__all__ = ["Lane", "lane_of", "open_gloo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class Lane:
         group: A ProcessGroup, or a gloo backend that torch has not registered.
         global_ranks: The ranks of the world by rank in the group, for a ProcessGroup; None for a bare backend.
         softly: Whether a wait that runs out leaves an operation going.
+        pretends: Whether its operations come to an end that nobody can ask for: those of torch's fake backend.
     """
 
     group: Any
     global_ranks: tuple[int, ...] | None
     softly: bool
+    pretends: bool = False
 
     def all_gather(self, out: Tensor, local: Tensor, limit: timedelta | None) -> Sequence[Any]:
         """Start gathering `local` of all ranks into `out`."""
@@ -67,6 +70,20 @@ class Lane:
         ops += [dist.P2POp(dist.irecv, buffer, ranks[rank], self.group) for rank, buffer in receives]
         started = dist.batch_isend_irecv(ops)
         return list(started)
+
+
+def lane_of(group: dist.ProcessGroup, global_ranks: tuple[int, ...], device: str, backend: str) -> Lane:
+    """Give the lane of a process group for buffers on a device.
+
+    With TORCH_DISTRIBUTED_DEBUG=DETAIL torch puts a group around gloo which waits for all ranks before each operation,
+    for as long as the timeout of the group. It is left out: here ranks are waited for with a patience of our own.
+    """
+    if backend == "gloo":
+        around = getattr(group, "_get_backend", lambda device: None)(torch.device(device))
+        wrapped = getattr(around, "wrapped_pg", None)
+        if wrapped is not None:
+            return Lane(wrapped, None, softly=True)
+    return Lane(group, global_ranks, softly=backend == "gloo", pretends=backend == "fake")
 
 
 def _options(options: Any, limit: timedelta | None) -> Any:

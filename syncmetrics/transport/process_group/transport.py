@@ -19,7 +19,7 @@ from syncmetrics.errors import SyncError
 from syncmetrics.transport.base import span_of
 from syncmetrics.transport.patience import RollCall, Why, current_patience, wait_for
 from syncmetrics.transport.process_group.groups import GroupRef
-from syncmetrics.transport.process_group.lanes import Lane, open_gloo
+from syncmetrics.transport.process_group.lanes import Lane, lane_of, open_gloo
 
 _OPEN_TIMEOUT = timedelta(minutes=30)  # what torch gives to gloo
 
@@ -214,7 +214,9 @@ class ProcessGroupTransport:
         try:
             lane = self._lane(tensor, limit)
             for work in post(lane, limit):
-                if work is not None:
+                if work is not None and lane.pretends:
+                    work.wait()
+                elif work is not None:
                     wait_for(partial(_finished_within, work, lane.softly), roll, patience)
             if self._may_be_late(start, patience.timeout):
                 verdict = roll.verdict(0.0)
@@ -252,7 +254,7 @@ class ProcessGroupTransport:
             group = self._group()
             if group is None:
                 raise SyncError("the process group of this metric has been destroyed.")
-            return Lane(group, self._global_ranks, softly=self._backends[kind] == "gloo")
+            return lane_of(group, self._global_ranks, kind, self._backends[kind])
         assert kind == "cpu", f"no lane for {kind}: the buffer must lie where wire_device said"
         if self._cpu_lane is None:
             self._cpu_lane = open_gloo(f"cpu/{self._id}", self._rank, self._global_ranks, limit or _OPEN_TIMEOUT)
