@@ -430,20 +430,20 @@ class MetricCollection(nn.Module, Host):
         namings, settled = dict(self._namings), self._named_apart
         prefix, postfix = self.prefix or "", self.postfix or ""
 
-        def flat(values: Mapping[str, Any], apart: bool = settled) -> dict[str, Any]:
-            found: dict[str, Any] = {}
-            clash = []
-            for _, name, value in flatten(namings, values, apart=apart):
-                full = f"{prefix}{name}{postfix}"
-                if full in found:
-                    clash.append(full)
-                found[full] = value
-            if not clash:
-                return found
-            if apart:
-                raise ValueError(f"two metrics of `{self._label}` give a value named {clash}; give them other names.")
-            self._name_apart(clash)
-            return flat(values, True)
+        def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+            for apart in (False, True)[settled:]:
+                found: dict[str, Any] = {}
+                clash = []
+                for _, name, value in flatten(namings, values, apart=apart):
+                    full = f"{prefix}{name}{postfix}"
+                    if full in found:
+                        clash.append(full)
+                    found[full] = value
+                if not clash:
+                    return found
+                if not apart:
+                    self._name_apart(clash)
+            raise ValueError(f"two metrics of `{self._label}` give a value named {clash}; give them other names.")
 
         return flat
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from syncmetrics import MetricCollection, dim_zero_cat, synced
 from syncmetrics.transport.threads import run_threads
 from tests.laws.drawn import KINDS, Drawn, batch
-from tests.samples import bits
+from tests.samples import Rows, Welford, bits
 
 KIND = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4).map(tuple)
 
@@ -82,3 +83,46 @@ def test_what_is_loaded_goes_on_as_it_would_have(kinds: tuple[str, ...], count: 
         one.update(batch(17))
     assert bits(_value(again)) == bits(_value(metric)) == bits(_value(pickled))
     assert again.update_count == metric.update_count == count + 1
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+def test_what_is_saved_is_no_more_than_what_the_metric_has(ways: int) -> None:
+    """A row that is a slice of something large is saved as the slice."""
+
+    def body(rank: int, world_size: int) -> list[int]:
+        metric, large = Rows(), torch.rand(100_000)
+        metric.persistent(True)
+        for start in range(3):
+            metric.update(large[start : start + 2])
+        sizes = [saved(metric)]
+        metric.compute()
+        metric.sync_async().wait()
+        sizes.append(saved(metric))
+        with metric.sync_context():
+            state = metric.state_dict()
+            sizes += [saved(metric), saved(state)]
+        other = Rows()
+        other.persistent(True)
+        other.load_state_dict(state)
+        return [*sizes, saved(other), saved(copy.deepcopy(other))]
+
+    def saved(what: Any) -> int:
+        file = io.BytesIO()
+        torch.save(what, file)
+        return file.getbuffer().nbytes
+
+    for sizes in run_threads(body, ways):
+        assert max(sizes) < 20_000, sizes
+
+
+def test_a_metric_is_freed_though_it_was_synced() -> None:
+    def body(rank: int, world_size: int) -> bool:
+        metric = Welford()
+        metric.update(torch.ones(3))
+        metric.compute()
+        MetricCollection({"m": metric}).compute()
+        seen = weakref.ref(metric)
+        del metric
+        return seen() is None  # at once, by no garbage collection
+
+    assert run_threads(body, 2) == [True, True]

@@ -160,6 +160,7 @@ def _failing() -> list[Scenario]:
     c = faults_code
     return [
         Scenario("update raises", c.bad_batch, PeerError, "code", words=("BoomError: this batch is bad",)),
+        Scenario("an error without words", c.mute_error, PeerError, "code", words=("MuteError: its text",)),
         Scenario(
             "a state that cannot be sent",
             c.impossible_state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -228,3 +229,25 @@ def only_rank_zero_comes(watch: Watch, rank: int, world_size: int) -> None:
         say(word)
     else:
         wait_to_hear(word)
+
+
+class MuteError(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def mute_error(watch: Watch, rank: int, world_size: int) -> None:
+    metric = Total()
+    metric.update(torch.ones(1))
+
+    def fail() -> None:
+        raise MuteError
+
+    if rank == world_size - 1:
+        with contextlib.suppress(MuteError):
+            shared(fail)()
+        watch.right("after", lambda: 1, 1)
+    else:
+        watch.fault("sync", shared(metric.compute), metric)
