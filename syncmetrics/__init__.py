@@ -32,6 +32,7 @@ _ROOMS = {
         "SchemaMismatchError",
         "StateError",
         "SyncError",
+        "SyncRefusedError",
         "SyncTimeoutError",
         "SyncmetricsError",
     ),

@@ -80,6 +80,7 @@ from syncmetrics.errors import SchemaMismatchError as SchemaMismatchError
 from syncmetrics.errors import StateError as StateError
 from syncmetrics.errors import SyncError as SyncError
 from syncmetrics.errors import SyncmetricsError as SyncmetricsError
+from syncmetrics.errors import SyncRefusedError as SyncRefusedError
 from syncmetrics.errors import SyncTimeoutError as SyncTimeoutError
 from syncmetrics.foreign import Adapter as Adapter
 from syncmetrics.foreign import gather_ragged as gather_ragged

@@ -7,6 +7,7 @@
     └── SyncError (RuntimeError)           a sync did not come to its end; local states are as they were
         ├── SchemaMismatchError            the ranks disagree on what is synced
         ├── PeerError        .failures     a rank said that it failed: {rank: message}
+        ├── SyncRefusedError               refused before it began; no other rank knows of it
         ├── SyncTimeoutError .missing      ranks that did not come in time
         ├── PeerLostError    .missing      ranks whose process or connection is gone
         └── PacketError                    bytes that no rank of this protocol version wrote
@@ -26,6 +27,7 @@ __all__ = [
     "SchemaMismatchError",
     "StateError",
     "SyncError",
+    "SyncRefusedError",
     "SyncTimeoutError",
     "SyncmetricsError",
 ]
@@ -69,6 +71,10 @@ class _MissingRanksError(SyncError):
 
     def __reduce__(self) -> tuple[type[_MissingRanksError], tuple[str, tuple[int, ...]]]:
         return type(self), (str(self), self.missing)
+
+
+class SyncRefusedError(SyncError):
+    """A sync was refused before it began: another one is under way here. The other ranks know nothing of it."""
 
 
 class SyncTimeoutError(_MissingRanksError):

@@ -129,7 +129,7 @@ def _copied(parts: Sequence[Part]) -> list[Part]:
 
     def copy_of(part: Part) -> Part:
         if id(part.states) not in copies:
-            copies[id(part.states)] = part.states, own_copy(part.states)
+            copies[id(part.states)] = part.states, own_copy(part.states, elements=True)
         return replace(part, states=copies[id(part.states)][1])
 
     found = []

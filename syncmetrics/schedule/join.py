@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from syncmetrics.errors import SyncError
+from syncmetrics.errors import SyncError, SyncRefusedError
 from syncmetrics.schedule.lanes import close_lane, open_lane
 from syncmetrics.sync import (
     Host,
@@ -16,7 +16,9 @@ from syncmetrics.sync import (
     Schema,
     hosts_in,
     leave_pending,
+    release,
     report_failure,
+    reserve,
     schema_of,
     settle,
     shadow_sync,
@@ -51,6 +53,8 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
 
     Raises:
         ValueError: There is no metric, or they have several process groups.
+        SyncError: There is a `join` around this one over the same group; or, inside of the block, something other than
+            a step of these metrics is synced over it.
         TypeError: Something is no metric.
         SyncError: Raised by the next sync of a rank that had left the block, if a step of the others failed.
     """
@@ -70,14 +74,21 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
                 f"`join` needs metrics of one process group, but these have {len(transports)}; join them one by one."
             )
         route = routes[0]
+        why = (
+            "inside of a `join` only the steps of its metrics are synced over their group: give all metrics to one"
+            " join(...), and compute behind the block."
+        )
         settle(route.transport)
         self._transport, self._twin = route.transport, route.transport.twin()
+        if self._twin.world_size > 1:
+            reserve(self._transport, why)
         self._timeout = route.timeout if self._timeout is None else self._timeout
         open_lane(self._transport, self._twin)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        release(self._transport)
         close_lane(self._transport)
         for host in self._hosts:
             for node, _ in host._hosted(""):
@@ -88,7 +99,7 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
                         holder.store.version += 1
         assert self._twin is not None
         route = Route(self._twin, timeout=self._timeout)
-        if self._twin.world_size == 1 or isinstance(error, SyncError):
+        if self._twin.world_size == 1 or (isinstance(error, SyncError) and not isinstance(error, SyncRefusedError)):
             return
         if error is None:
             leave_pending(self._transport, _Shadow(route, _step_schemas(self._hosts)).wait)

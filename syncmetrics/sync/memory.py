@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import SyncError
+from syncmetrics.errors import SyncRefusedError
 from syncmetrics.states.spec import StateSpec
 from syncmetrics.sync.check import Callers
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, meaning_of, schema_of
@@ -179,12 +179,12 @@ class OneThread:
         """Begin a sync, and give what `leave` is to be called with.
 
         Raises:
-            SyncError: Another thread is in one.
+            SyncRefusedError: Another thread is in one.
         """
         if not self._lock.acquire(blocking=False):
             thread, other = self._inside
             self.contenders |= {thread, threading.current_thread().name}
-            raise SyncError(
+            raise SyncRefusedError(
                 f"`{label}` cannot be synced over {group} by thread {threading.current_thread().name!r}: thread"
                 f" {thread!r} is in the sync of `{other}`. One thread at a time may sync over one group; give each"
                 " thread a process group of its own, or use compute_async()."

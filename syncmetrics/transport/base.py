@@ -14,7 +14,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["Transport", "caller_of", "leave_pending", "settle", "span_of"]
+from syncmetrics.errors import SyncRefusedError
+
+__all__ = ["Transport", "caller_of", "leave_pending", "release", "reserve", "settle", "span_of"]
 
 
 @runtime_checkable
@@ -128,8 +130,34 @@ def leave_pending(transport: Transport, wait: Callable[[], None]) -> None:
     _pending[transport] = wait
 
 
+#: Groups over which nothing may be synced for the time being, and why.
+_reserved: weakref.WeakKeyDictionary[Transport, str] = weakref.WeakKeyDictionary()
+
+
+def reserve(transport: Transport, why: str) -> None:
+    """Refuse syncs over `transport` until `release`, with these words.
+
+    Raises:
+        SyncRefusedError: It is reserved already.
+    """
+    settle(transport)
+    _reserved[transport] = why
+
+
+def release(transport: Transport) -> None:
+    """Allow syncs over `transport` again."""
+    _reserved.pop(transport, None)
+
+
 def settle(transport: Transport) -> None:
-    """Wait for what was left pending over `transport`, if anything was."""
+    """Wait for what was left pending over `transport`, if anything was.
+
+    Raises:
+        SyncRefusedError: Nothing may be synced over it now.
+    """
+    why = _reserved.get(transport) if _reserved else None
+    if why is not None:
+        raise SyncRefusedError(why)
     wait = _pending.pop(transport, None) if _pending else None
     if wait is not None:
         wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Any
 
 import torch
@@ -350,3 +351,34 @@ def lanes(rank: int, world_size: int) -> None:
     total.compute_async().wait()
     assert background._worker_of(transport).lane is lane
     assert transport.next_sequence() == sequence + 1
+
+
+def edited_afterwards(rank: int, world_size: int) -> list[Any]:
+    """Edit rows, tensors and plain data in place between the call and the end of the sync; give the values."""
+    found = []
+    for size in (2, 20_000, 100_000):
+        metric, total, names = Rows(), Total(), Names()
+        rows = torch.full((size,), float(rank))
+        for one in (metric, total):
+            one.update(rows)
+        names.update({"rank": [rank]})
+        first = MetricCollection({"r": metric, "t": total, "n": names}).compute_async()
+        first.wait()  # the first call waits for the others; from now on the sync runs beside
+        handle = MetricCollection({"r": metric, "t": total, "n": names}).compute_async()
+        metric.rows[0].fill_(-1.0)
+        total.total.fill_(-1.0)
+        names.names[0]["rank"].append(-1)
+        value = handle.wait()
+        found.append((value["r"].sum().item() / size, value["t"].item() / size, value["n"]))
+    return found
+
+
+def lane_of_a_hasty_metric(rank: int, world_size: int) -> float:
+    """Open the lane of the background with a short timeout; then another metric, which has time, is late on a rank."""
+    hasty, patient = Total(sync_timeout=0.5), Total()
+    hasty.update(torch.ones(1))
+    patient.update(torch.ones(1))
+    hasty.compute_async().wait()
+    if rank == 1:
+        time.sleep(4.0)  # longer than the short timeout and what gloo gets beyond it
+    return float(patient.compute_async().wait())

@@ -322,6 +322,12 @@ def _joining() -> list[Scenario]:
             words=("rank 0: BoomError: no such batch",),
         ),
         Scenario(
+            "something else in join",
+            j.join_in_join,
+            PeerError,
+            words=("SyncRefusedError: inside of a `join` only the steps of its metrics are synced",),
+        ),
+        Scenario(
             "ranks disagree in join",
             j.join_disagreeing,
             SchemaMismatchError,

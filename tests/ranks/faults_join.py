@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -92,3 +93,42 @@ def join_disagreeing(watch: Watch, rank: int, world_size: int) -> None:
 
 def join_disagreeing_large(watch: Watch, rank: int, world_size: int) -> None:
     _disagree(watch, rank, world_size, 100_000)
+
+
+def join_in_join(watch: Watch, rank: int, world_size: int) -> None:
+    """The last rank has no batch; the others do, inside of the block, what is not to be done there."""
+    last = world_size - 1
+
+    def inner(kind: str, metric: Rows, other: Rows) -> None:
+        if kind == "join":
+            with syncmetrics.join(other):
+                other(batch_of(rank, 0))
+        elif kind == "compute":
+            metric.compute()
+        else:
+            syncmetrics.sync_and_compute([metric, other])
+
+    for rows in (2, 20_000, 100_000):
+        for kind in ("join", "compute", "sync_and_compute"):
+            metric, other = Rows(dist_sync_on_step=True), Rows(dist_sync_on_step=True)
+
+            def loop(kind: str = kind, metric: Rows = metric, other: Rows = other, rows: int = rows) -> None:
+                with syncmetrics.join(metric):
+                    if rank != last:
+                        metric(batch_of(rank, 0, rows))
+                        inner(kind, metric, other)
+
+            if rank == last:
+                loop()
+                watch.fault(f"{kind}, {rows}", metric.compute, metric)
+            else:
+                watch.own(f"{kind}, {rows}", lambda act=loop: _told(act))
+            everything = torch.cat([batch_of(r, 0, rows) for r in range(last)])
+            watch.right(f"{kind}, {rows}, afterwards", metric.compute, everything, metric)
+
+
+def _told(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except syncmetrics.SyncRefusedError as error:
+        raise BoomError("refused") from error

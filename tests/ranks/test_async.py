@@ -253,3 +253,12 @@ def test_before_any_update() -> None:
     handle = Total().compute_async()
     with pytest.warns(UserWarning, match="before any update"):
         handle.wait()
+
+
+def test_what_is_edited_after_the_call_is_not_in_the_value() -> None:
+    for found in run_ranks(async_bodies.edited_afterwards, 2, timeout=60):
+        assert found == [(1.0, 1.0, [{"rank": [0]}, {"rank": [1]}])] * 3
+
+
+def test_a_lane_does_not_keep_the_timeout_under_which_it_was_opened() -> None:
+    assert run_ranks(async_bodies.lane_of_a_hasty_metric, 2, timeout=60) == [2.0, 2.0]

@@ -16,7 +16,7 @@ import torch._C._distributed_c10d as _c10d
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Lane", "lane_of", "open_gloo"]
+__all__ = ["OPEN_TIMEOUT", "Lane", "lane_of", "open_gloo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +28,28 @@ class Lane:
         global_ranks: The ranks of the world by rank in the group, for a ProcessGroup; None for a bare backend.
         softly: Whether a wait that runs out leaves an operation going.
         pretends: Whether its operations come to an end that nobody can ask for: those of torch's fake backend.
+        default: How long an operation takes at most that is given no limit; None leaves it to the group.
     """
 
     group: Any
     global_ranks: tuple[int, ...] | None
     softly: bool
     pretends: bool = False
+    default: timedelta | None = None
 
     def all_gather(self, out: Tensor, local: Tensor, limit: timedelta | None) -> Sequence[Any]:
         """Start gathering `local` of all ranks into `out`."""
-        return [self.group._allgather_base(out, local, _options(_c10d.AllgatherOptions(), limit))]
+        return [self.group._allgather_base(out, local, _options(_c10d.AllgatherOptions(), limit or self.default))]
 
     def broadcast(self, buffer: Tensor, src: int, limit: timedelta | None) -> Sequence[Any]:
         """Start filling `buffer` with that of rank `src`."""
-        options = _options(_c10d.BroadcastOptions(), limit)
+        options = _options(_c10d.BroadcastOptions(), limit or self.default)
         options.rootRank = src
         return [self.group.broadcast([buffer], options)]
 
     def all_reduce_sum(self, buffer: Tensor, limit: timedelta | None) -> Sequence[Any]:
         """Start summing `buffer` over ranks, in place."""
-        options = _options(_c10d.AllreduceOptions(), limit)
+        options = _options(_c10d.AllreduceOptions(), limit or self.default)
         options.reduceOp = dist.ReduceOp(dist.ReduceOp.SUM)
         return [self.group.allreduce([buffer], options)]
 
@@ -55,7 +57,7 @@ class Lane:
         self, out: Tensor, local: Tensor, out_sizes: list[int], local_sizes: list[int], limit: timedelta | None
     ) -> Sequence[Any]:
         """Start sending to every rank a piece of its own."""
-        options = _options(_c10d.AllToAllOptions(), limit)
+        options = _options(_c10d.AllToAllOptions(), limit or self.default)
         return [self.group.alltoall_base(out, local, out_sizes, local_sizes, options)]
 
     def exchange(self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]) -> Sequence[Any]:
@@ -70,6 +72,10 @@ class Lane:
         ops += [dist.P2POp(dist.irecv, buffer, ranks[rank], self.group) for rank, buffer in receives]
         started = dist.batch_isend_irecv(ops)
         return list(started)
+
+
+#: What torch gives to gloo.
+OPEN_TIMEOUT = timedelta(minutes=30)
 
 
 def lane_of(group: dist.ProcessGroup, global_ranks: tuple[int, ...], device: str, backend: str) -> Lane:
@@ -104,8 +110,8 @@ def open_gloo(name: str, rank: int, global_ranks: tuple[int, ...], timeout: time
         name: The same on all these ranks, and no other lane's.
         rank: Rank in the group.
         global_ranks: The ranks of the world, by rank in the group.
-        timeout: How long to wait for the other ranks, now and in every operation without a limit of its own.
+        timeout: How long to wait for the other ranks to open it too.
     """
     store = _c10d.PrefixStore(f"syncmetrics/lane/{name}", dist.distributed_c10d._get_default_store())
     backend = dist.ProcessGroupGloo(store, rank, len(global_ranks), timeout)
-    return Lane(backend, None, softly=True)
+    return Lane(backend, None, softly=True, default=OPEN_TIMEOUT)

@@ -19,9 +19,7 @@ from syncmetrics.errors import SyncError
 from syncmetrics.transport.base import span_of
 from syncmetrics.transport.patience import RollCall, Why, current_patience, wait_for
 from syncmetrics.transport.process_group.groups import GroupRef
-from syncmetrics.transport.process_group.lanes import Lane, lane_of, open_gloo
-
-_OPEN_TIMEOUT = timedelta(minutes=30)  # what torch gives to gloo
+from syncmetrics.transport.process_group.lanes import OPEN_TIMEOUT, Lane, lane_of, open_gloo
 
 __all__ = ["ProcessGroupTransport", "transport_of", "world_transport"]
 
@@ -257,7 +255,7 @@ class ProcessGroupTransport:
             return lane_of(group, self._global_ranks, kind, self._backends[kind])
         assert kind == "cpu", f"no lane for {kind}: the buffer must lie where wire_device said"
         if self._cpu_lane is None:
-            self._cpu_lane = open_gloo(f"cpu/{self._id}", self._rank, self._global_ranks, limit or _OPEN_TIMEOUT)
+            self._cpu_lane = open_gloo(f"cpu/{self._id}", self._rank, self._global_ranks, limit or OPEN_TIMEOUT)
         return self._cpu_lane
 
 
