@@ -115,6 +115,7 @@ def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: Sync
     meaning = known.meaning(parts, route.dst)
     packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning)
     arrived = exchange(route, packet, buffers, memory.said)
+    memory.synced = _count(arrived)
     if record is not None:
         record.arrived(arrived.headers, route.transport.rank)
     try:
@@ -267,12 +268,22 @@ def _say(route: Route, manifest: Manifest) -> Arrived:
     """Enter an exchange without states. The buffers are its own: what it says must not stay in those of others."""
     memory = Memory(route.transport.world_size)
     buffers = memory.take_buffers()
-    return exchange(route, pack(manifest, [], buffers), buffers, memory.said)
+    arrived = exchange(route, pack(manifest, [], buffers), buffers, memory.said)
+    memory_of(route.transport).synced = _count(arrived)
+    return arrived
+
+
+def _count(arrived: Arrived) -> int:
+    """Give how many syncs there were, as the rank counts that knows of most: all ranks count on from there.
+
+    A rank that gave up has not counted a sync which one that came late may have. They are told once, and meet again.
+    """
+    return max(header.sequence for header in arrived.headers)
 
 
 def _enter(route: Route, label: str) -> tuple[Route, int]:
     settle(route.transport)
-    sequence = route.transport.next_sequence()
+    sequence = memory_of(route.transport).synced + 1
     return route.named(f"sync {sequence} of `{label}`"), sequence
 
 

@@ -210,6 +210,7 @@ class Memory:
             writes.
         callers: Threads of different names that were found to belong together, rank by rank.
         busy: Held by the thread that is in a sync, and what it syncs.
+        synced: How many syncs there were. One to which not every rank came is not counted.
     """
 
     world_size: int
@@ -218,6 +219,7 @@ class Memory:
     buffers: Buffers | None = None
     callers: set[Callers] = field(default_factory=set)
     busy: OneThread = field(default_factory=OneThread)
+    synced: int = 0
 
     def find(self, parts: Sequence[Part], label: str, whole: Sequence[Part]) -> Known:
         """Give what is known of a sync.

@@ -23,7 +23,7 @@ __all__ = ["Transport", "caller_of", "leave_pending", "release", "reserve", "set
 class Transport(Protocol):
     """Moves bytes between the ranks of one group.
 
-    Every method but `wire_device` and `next_sequence` is collective: every rank of the group must call it, in the same
+    Every method but `wire_device` is collective: every rank of the group must call it, in the same
     order, with the same sizes. All tensors are dense, contiguous, 1-d `uint8` unless said otherwise and lie on a
     device that
     `wire_device` gave. A transport raises `SyncTimeoutError` or `PeerLostError` when a rank does not come or is gone.
@@ -49,10 +49,6 @@ class Transport(Protocol):
 
         The answer has the same type on every rank that asks with the same types. It does not communicate.
         """
-        ...
-
-    def next_sequence(self) -> int:
-        """Count one more sync of this group, and give its number. It does not communicate."""
         ...
 
     def twin(self) -> Transport:

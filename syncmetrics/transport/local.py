@@ -17,17 +17,9 @@ class LocalTransport:
     world_size = 1
     name = "this process alone"
 
-    def __init__(self) -> None:
-        self._sequence = 0
-
     def wire_device(self, device_types: Sequence[str]) -> torch.device:
         """Give the device that the data is on."""
         return torch.device(device_types[0]) if len(set(device_types)) == 1 else torch.device("cpu")
-
-    def next_sequence(self) -> int:
-        """Count one more sync."""
-        self._sequence += 1
-        return self._sequence
 
     def twin(self) -> LocalTransport:
         """Give another world of one."""

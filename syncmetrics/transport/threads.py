@@ -121,7 +121,6 @@ class ThreadsTransport:
     def __init__(self, world: ThreadsWorld, rank: int) -> None:
         self._world = world
         self._rank = rank
-        self._sequence = 0
         self._twin: ThreadsTransport | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ThreadsTransport:
@@ -145,11 +144,6 @@ class ThreadsTransport:
     def wire_device(self, device_types: Sequence[str]) -> torch.device:
         """Give the CPU, where threads meet."""
         return torch.device("cpu")
-
-    def next_sequence(self) -> int:
-        """Count one more sync of this rank."""
-        self._sequence += 1
-        return self._sequence
 
     def twin(self) -> ThreadsTransport:
         """Give a transport over another world of the same ranks."""

@@ -23,6 +23,7 @@ from syncmetrics import (
 )
 from syncmetrics.foreign.adapter import Adapter
 from syncmetrics.schedule import background
+from syncmetrics.sync.memory import memory_of
 from syncmetrics.transport import resolve_transport
 from tests.samples import Accuracy, Counts, Most, Names, Outer, PerClass, Rows, Total, Welford, bits, local_bits
 
@@ -347,10 +348,10 @@ def lanes(rank: int, world_size: int) -> None:
     lane = background._worker_of(transport).lane
     assert lane is not transport
     assert lane is not transport.twin()
-    sequence = transport.next_sequence()
+    synced = memory_of(transport).synced
     total.compute_async().wait()
     assert background._worker_of(transport).lane is lane
-    assert transport.next_sequence() == sequence + 1
+    assert memory_of(transport).synced == synced
 
 
 def edited_afterwards(rank: int, world_size: int) -> list[Any]:

@@ -19,8 +19,6 @@ def check_transport(transport: Transport, rank: int, world_size: int) -> None:
     assert isinstance(transport, Transport)
     assert (transport.rank, transport.world_size) == (rank, world_size)
     assert transport.name
-    number = transport.next_sequence()
-    assert transport.next_sequence() == number + 1
     wire = transport.wire_device(["cpu"] * world_size)
     assert wire.type in ("cpu", "cuda" if torch.cuda.is_available() else "cpu")
     assert wire == transport.wire_device(["cpu"] * world_size)
@@ -31,7 +29,6 @@ def check_transport(transport: Transport, rank: int, world_size: int) -> None:
         check_gather(transport, timeout)
         check_all_to_all(transport, timeout)
         check_sum(transport, timeout)
-    assert transport.next_sequence() == number + 2
 
 
 def check_all_gather(transport: Transport, timeout: float | None) -> None:

@@ -68,7 +68,6 @@ class ProcessGroupTransport:
         self._id = f"{getattr(group, 'group_name', '')}{self._global_ranks}"
         self._cpu_lane: Lane | None = None
         self._twin: ProcessGroupTransport | None = None
-        self._sequence = 0
         self._meetings = 0
         self._roll_store: Any = None
         self._last_met: float | None = None
@@ -108,11 +107,6 @@ class ProcessGroupTransport:
             if _is_here(kind):
                 return _current_device(kind)
         return torch.device("cpu")
-
-    def next_sequence(self) -> int:
-        """Count one more sync of this group."""
-        self._sequence += 1
-        return self._sequence
 
     def twin(self) -> ProcessGroupTransport:
         """Give a transport over a CPU lane of its own between the same ranks. Collective the first time."""
@@ -271,7 +265,6 @@ class _Twin(ProcessGroupTransport):
         self._id = f"twin/{parent._id}"
         self._cpu_lane = None
         self._twin = None
-        self._sequence = 0
         self._meetings = 0
         self._roll_store = None
         self._last_met = None
