@@ -194,13 +194,13 @@ class Node:
         return tuple(found)
 
     def _part(
-        self, part_of: Callable[[str, Holder], Part], fresh: bool, more: tuple[tuple[str, str], ...] = ()
+        self, part_of: Callable[[str, Holder, Settings], Part], fresh: bool, more: tuple[tuple[str, str], ...] = ()
     ) -> Part:
         _, first = self.holders[0]
-        part = part_of(self.path, first)
         settings = self._settings(more)
+        part = part_of(self.path, first, settings)
         if len(self.holders) == 1:
-            return replace(part, settings=settings) if settings else part
+            return part
         names = tuple(name for name, _ in self.holders)
         blocks: tuple[int, ...] = ()
         if not self.is_whole and any(holder.store is not first.store for _, holder in self.holders):
@@ -215,21 +215,21 @@ class Node:
             part.merge,
             fresh,
             names,
-            lambda: [part_of(name, holder) for name, holder in self.holders],
+            lambda: [part_of(name, holder, ()) for name, holder in self.holders],
             blocks,
             settings,
         )
 
-    def _local_part_of(self, path: str, holder: Holder) -> Part:
+    def _local_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
         store = holder.store
         if store.appended or store.aside:
             store.check_appended(self.label)
         states, update_count = store.local
-        return Part(path, holder.specs, states, update_count, store.device, self.merge, holder.fresh)
+        return Part(path, holder.specs, states, update_count, store.device, self.merge, holder.fresh, settings=settings)
 
-    def _shown_part_of(self, path: str, holder: Holder) -> Part:
+    def _shown_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
         store = holder.store
-        return Part(path, holder.specs, store.states, store.update_count, store.device, self.merge)
+        return Part(path, holder.specs, store.states, store.update_count, store.device, self.merge, settings=settings)
 
     def show(self, result: Merged, route: Route | None = None, mode: Mode = Mode.SYNCED) -> None:
         """Show the states of all ranks."""
