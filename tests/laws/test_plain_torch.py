@@ -386,6 +386,7 @@ def test_replicas_of_data_parallel_are_refused() -> None:
     assert model.metric.compute() == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated")  # what some versions of the compiler import
 @pytest.mark.parametrize("verb", ["compute", "update", "forward", "all"])
 @pytest.mark.parametrize("collected", [False, True])
 def test_a_verb_inside_of_torch_compile_is_a_graph_break(verb: str, collected: bool) -> None:
