@@ -49,7 +49,7 @@ def settings_read(cls: Any, states: type) -> frozenset[str]:
         users = _users(cls)
         _, _, reading = _reached(users, ["update", "compute"], states)
         _, _, living = _reached(users, ["update", "compute", "forward", "reset"], states)
-        read = {name for function in reading for name in _names(function.__code__)}
+        read = {name for function in reading for name in _names_read(function.__code__)}
         found = cls._settings_read = frozenset(read - {name for f in living for name in _names_set(f.__code__)})
     return found  # type: ignore[no-any-return]  # what was set above
 
@@ -110,6 +110,22 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _names_read(code: CodeType, of: str = "") -> Iterator[str]:
+    """Give the attributes that are read of the first argument: of nothing else, for `x.size()` is not `self.size`."""
+    of = of or (code.co_varnames[0] if code.co_argcount else "")
+    loaded = False
+    for step in dis.get_instructions(code):
+        if loaded and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            yield str(step.argval)
+        if step.opname not in ("CACHE", "EXTENDED_ARG"):
+            last = step.argval[-1] if isinstance(step.argval, tuple) and step.argval else step.argval
+            loads = "LOAD_FAST" in step.opname or "LOAD_DEREF" in step.opname  # some versions join it to what is before
+            loaded = bool(of) and loads and last == of
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType) and of in constant.co_freevars:
+            yield from _names_read(constant, of)
 
 
 def _names_set(code: CodeType) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ USES: dict[str, tuple[str, bool]] = {
     "read in a property": ("prop", True),
     "read in a comprehension": ("inner", True),
     "read nowhere": ("", False),
+    "read of something else": ("other", False),
     "set in update": ("set update", False),
     "set in compute": ("set compute", False),
     "set in reset": ("set reset", False),
@@ -41,12 +43,15 @@ def made(uses: list[str]) -> type[Metric]:
         return "; ".join(f"self.{name} = 1" if write else f"self.{name}" for name in names(kind)) or "pass"
 
     private = "; ".join(f"self._a{index}" for index, one in enumerate(kinds) if one == "private") or "pass"
+    other = "; ".join(f"other.{name}" for name in names("other")) or "pass"
     source = f"""
 class Made(Metric):
     def update(self, x):
         {line("update")}
         {line("set update", write=True)}
         {private}
+        other = types.SimpleNamespace(**dict.fromkeys([f"a{{i}}" for i in range(9)]))
+        {other}
         self.total = self.total + x
     def helper(self):
         {line("helper")}
@@ -63,7 +68,7 @@ class Made(Metric):
         super().reset()
         {line("set reset", write=True)}
 """
-    space: dict[str, Any] = {"Metric": Metric}
+    space: dict[str, Any] = {"Metric": Metric, "types": types}
     exec(source, space)
     return space["Made"]  # type: ignore[no-any-return]
 
