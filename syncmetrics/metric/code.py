@@ -55,7 +55,7 @@ def settings_read(cls: Any, states: type) -> frozenset[str]:
 
 
 def _users(cls: type) -> list[type]:
-    """Give the classes that are not the base of all metrics, nor below it."""
+    """Give the classes that a user, or a family of metrics, has put below the base of all metrics."""
     ours = ("syncmetrics.metric.", "syncmetrics.sync.", "torch.nn.")
     found = [one for one in cls.__mro__ if one is not object and not one.__module__.startswith(ours)]
     return found or [cls]

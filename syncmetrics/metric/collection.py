@@ -242,7 +242,7 @@ class MetricCollection(nn.Module, Host):
 
     def reset(self) -> None:
         """Give every state its default. It does not communicate."""
-        self._steps = 0
+        self._begin_steps()
         for one in self._members().groups:
             if len(one.metrics) == 1:
                 one.metrics[0].reset()
@@ -251,7 +251,6 @@ class MetricCollection(nn.Module, Host):
             for metric in one.metrics:
                 for module in metric.modules():
                     if isinstance(module, StatefulModule):
-                        module._begin_steps()
                         module._books.forget()
 
     def sync(
@@ -355,6 +354,11 @@ class MetricCollection(nn.Module, Host):
 
     def _hosted_value(self) -> Any:
         return self.compute()
+
+    def _begin_steps(self) -> None:
+        self._steps = 0
+        for metric in self.values():
+            metric._begin_steps()
 
     def _hosted_outputs(self) -> dict[str, tuple[Any, str]]:
         found: dict[str, tuple[Any, str]] = {}

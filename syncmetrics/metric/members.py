@@ -63,7 +63,8 @@ class Members:
 
     def without(self, names: Iterable[str]) -> Members:
         """Give the others."""
-        left = {name: metric for name, metric in self.metrics.items() if name not in set(names)}
+        gone = set(names)
+        left = {name: metric for name, metric in self.metrics.items() if name not in gone}
         groups = tuple(one for one in self.groups if one.names[0] in left)
         return replace(self, metrics=left, groups=groups)
 

@@ -654,7 +654,9 @@ class StatefulModule(nn.Module, Host):
         self._books.synced_steps += 1
 
     def _begin_steps(self) -> None:
-        self._books.steps = self._books.synced_steps = 0
+        for module in self.modules() if self._modules else (self,):
+            if isinstance(module, StatefulModule):
+                module._books.steps = module._books.synced_steps = 0
 
     def _settings(self) -> tuple[int, ...]:
         """Give what changes whenever a setting does, of this metric or of one inside it."""

@@ -71,7 +71,7 @@ def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due
     with all_or_nothing(members.metrics.values()):
         values = {name: members.metrics[name](*args, **chosen(name)) for name in own}
         if rest.metrics:
-            values |= _step(rest, args, chosen, [name for name in due if name not in own])
+            values |= _step(rest, args, chosen, [name for name in due if name in rest.metrics])
     return {name: values[name] for name in members.metrics}
 
 

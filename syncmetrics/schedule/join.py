@@ -53,8 +53,8 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
 
     Raises:
         ValueError: There is no metric, or they have several process groups.
-        SyncError: There is a `join` around this one over the same group; or, inside of the block, something other than
-            a step of these metrics is synced over it.
+        SyncRefusedError: There is a `join` around this one over the same group; or, inside of the block, something
+            other than a step of these metrics is synced over it.
         TypeError: Something is no metric.
         SyncError: Raised by the next sync of a rank that had left the block, if a step of the others failed.
     """
@@ -91,9 +91,9 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
         release(self._transport)
         close_lane(self._transport)
         for host in self._hosts:
+            host._begin_steps()  # the ranks have taken other numbers of them
             for node, _ in host._hosted(""):
                 if isinstance(node, Node):
-                    node.begin_steps()  # the ranks have taken other numbers of them
                     for _, holder in node.holders:
                         # Others may have updated: no rank may take its old value for the present one.
                         holder.store.version += 1

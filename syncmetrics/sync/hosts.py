@@ -46,6 +46,9 @@ class Host:
         """Give what changes whenever the local states do."""
         return tuple(node.versions for node, _ in self._hosted("") if isinstance(node, Node))
 
+    def _begin_steps(self) -> None:
+        """Count steps anew, if there are any."""
+
     def _hosted_before_update(self, act: Callable[[], None]) -> None:
         """Have something done once, before the next batch is added."""
         for node, _ in self._hosted(""):

@@ -55,7 +55,7 @@ class Syncable(Protocol):
         ...
 
 
-class Told(Protocol):
+class HasSettings(Protocol):
     """A metric, as far as it says what changes its value besides its states."""
 
     def _said(self) -> tuple[tuple[str, str], ...]:
@@ -68,10 +68,6 @@ class Told(Protocol):
 
     def _note_step(self) -> None:
         """Count a synced step."""
-        ...
-
-    def _begin_steps(self) -> None:
-        """Count steps anew."""
         ...
 
 
@@ -92,7 +88,7 @@ class Node:
     label: str
     holders: tuple[tuple[str, Holder], ...]
     merge: Callable[[States, States], States] | None = None
-    metrics: tuple[weakref.ref[Told], ...] = ()
+    metrics: tuple[weakref.ref[HasSettings], ...] = ()
     bond: object = None
 
     @property
@@ -177,13 +173,6 @@ class Node:
             if metric is not None:
                 metric._note_step()
 
-    def begin_steps(self) -> None:
-        """Count steps of `forward` anew."""
-        for ref in self.metrics:
-            metric = ref()
-            if metric is not None:
-                metric._begin_steps()
-
     def _settings(self, more: tuple[tuple[str, str], ...]) -> Settings:
         found = []
         for (name, _), ref in zip(self.holders, self.metrics, strict=False):
@@ -215,6 +204,7 @@ class Node:
             part.merge,
             fresh,
             names,
+            # Whoever asks for these has compared the settings.
             lambda: [part_of(name, holder, ()) for name, holder in self.holders],
             blocks,
             settings,

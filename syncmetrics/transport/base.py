@@ -131,12 +131,7 @@ _reserved: weakref.WeakKeyDictionary[Transport, str] = weakref.WeakKeyDictionary
 
 
 def reserve(transport: Transport, why: str) -> None:
-    """Refuse syncs over `transport` until `release`, with these words.
-
-    Raises:
-        SyncRefusedError: It is reserved already.
-    """
-    settle(transport)
+    """Refuse syncs over `transport` until `release`, with these words."""
     _reserved[transport] = why
 
 

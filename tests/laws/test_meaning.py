@@ -124,16 +124,26 @@ def test_defaults_say_the_same_exactly_if_they_add_the_same(a: torch.Tensor, b: 
 
 
 @pytest.mark.filterwarnings("ignore:.*before any update")
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=3), st.lists(st.integers(0, 4), min_size=2, max_size=3))
-def test_epochs_of_join_may_have_any_numbers_of_steps(first: list[int], second: list[int]) -> None:
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=3),
+    st.lists(st.integers(0, 4), min_size=2, max_size=3),
+    st.sampled_from(["each step", "every second", "a collection"]),
+)
+@example([1, 2], [2, 2], "a collection")
+@example([1, 2], [2, 2], "every second")
+def test_epochs_of_join_may_have_any_numbers_of_steps(first: list[int], second: list[int], kind: str) -> None:
     world = min(len(first), len(second))
 
     def body(rank: int, world_size: int) -> float:
-        metric = Total(dist_sync_on_step=True)
+        metric = Total(dist_sync_on_step=kind == "each step", sync_every=2 if kind == "every second" else None)
+        host: Any = MetricCollection({"m": metric}, sync_every=2) if kind == "a collection" else metric
         for steps in (first, second):
-            with join(metric):
-                for _ in range(steps[rank]):
-                    metric(torch.ones(1))
+            with join(host):
+                for step in range(steps[rank]):
+                    value = host(torch.ones(1))
+                    if kind != "each step" and step % 2:  # of the ranks that have this step
+                        value = value["m"] if kind == "a collection" else value
+                        assert value == sum(step < count for count in steps[:world_size])
         return metric.compute().item()
 
     assert run_threads(body, world) == [float(sum(first[:world]) + sum(second[:world]))] * world
