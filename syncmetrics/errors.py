@@ -95,3 +95,12 @@ class PeerLostError(_MissingRanksError):
 
 class PacketError(SyncError):
     """Bytes received are not a packet of this protocol version."""
+
+
+def said_by(error: BaseException) -> str:
+    """Give type and text of an error, whatever it does when it is asked for its text."""
+    try:
+        text = str(error)
+    except Exception as another:
+        text = f"its text cannot be given, for its `__str__` raises {type(another).__name__}"
+    return f"{type(error).__name__}: {text}"

@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, PeerError, StateError, SyncError
+from syncmetrics.errors import PacketError, PeerError, StateError, SyncError, said_by
 from syncmetrics.states.plain import decode_plain, encode_plain
 from syncmetrics.sync import Merged, Node, Route, Syncable, is_reported, mark_reported, put_back, sync_nodes
-from syncmetrics.sync.engine import said_by
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle, read_bytes, write_bytes
 from syncmetrics.transport.patience import current_patience

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, PeerError
+from syncmetrics.errors import PacketError, PeerError, said_by
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import resolve_reduction
@@ -50,7 +50,7 @@ from syncmetrics.transport.base import caller_of, settle
 
 _REPORTED = "_reported_by_syncmetrics"
 
-__all__ = ["is_reported", "mark_reported", "report_failure", "said_by", "shadow_sync", "sync_parts"]
+__all__ = ["is_reported", "mark_reported", "report_failure", "shadow_sync", "sync_parts"]
 
 
 def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merged] | None:
@@ -355,15 +355,6 @@ def _message_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" (in {frames[-1].name}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
     return f"{said_by(error)}{where}"
-
-
-def said_by(error: BaseException) -> str:
-    """Give type and text of an error, whatever it does when it is asked for its text."""
-    try:
-        text = str(error)
-    except Exception as another:
-        text = f"its text cannot be given, for its `__str__` raises {type(another).__name__}"
-    return f"{type(error).__name__}: {text}"
 
 
 def _full_manifests(manifests: Sequence[Manifest], entries: int, parts: int) -> tuple[Manifest, ...]:

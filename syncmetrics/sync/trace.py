@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syncmetrics.errors import said_by
 from syncmetrics.sync.packet import Header
 from syncmetrics.transport.base import Transport
 
@@ -147,7 +148,7 @@ def observing(label: str, transport: Transport) -> Iterator[SyncRecord]:
         with torch.profiler.record_function(f"syncmetrics: {label}"):
             yield record
     except BaseException as error:
-        record.error = f"{type(error).__name__}: {error}"
+        record.error = said_by(error)
         raise
     finally:
         record.seconds = time.perf_counter() - start

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import syncmetrics
-from syncmetrics import CatMetric, SumMetric
+from syncmetrics import CatMetric, SumMetric, sync_states, trace
 from syncmetrics.sync.manifest import Status
 from syncmetrics.sync.packet import Header
 from syncmetrics.testing import run_ranks, run_threads
@@ -78,3 +78,22 @@ def test_the_profiler_has_a_range_for_every_sync() -> None:
         return [event.name for event in profile.events()]
 
     assert "syncmetrics: SumMetric" in run_threads(body, 2)[0]
+
+
+class MuteError(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_error_without_words_is_recorded_by_its_type() -> None:
+    def body(rank: int, world_size: int) -> str:
+        def fail(stacked: torch.Tensor) -> torch.Tensor:
+            raise MuteError
+
+        with trace() as recording, pytest.raises(MuteError):
+            sync_states({"x": torch.ones(1)}, {"x": fail})
+        return recording.syncs[0].error
+
+    assert all(text.startswith("MuteError: its text cannot be given") for text in run_threads(body, 2))
