@@ -23,6 +23,7 @@ from syncmetrics.states.plain import decode_plain, encode_plain
 from syncmetrics.sync import Merged, Node, Route, Syncable, is_reported, mark_reported, put_back, sync_nodes
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle, read_bytes, write_bytes
+from syncmetrics.transport.base import episode
 from syncmetrics.transport.patience import current_patience
 
 __all__ = ["compute_on_one", "decode_value", "encode_value"]
@@ -72,7 +73,8 @@ def compute_on_one(nodes: Sequence[Node], route: Route, label: str, compute: Cal
     lane = transport if transport.wire_device(["cpu"]).type == "cpu" else transport.twin()
     delivery = _Delivery(replace(route, transport=lane, what=f"the value of `{label}` from rank {rank}"), rank, label)
     if transport.rank != rank:
-        return delivery.receive(nodes[0].store.device if nodes else torch.device("cpu"))
+        with delivery.episode:
+            return delivery.receive(nodes[0].store.device if nodes else torch.device("cpu"))
 
     def evaluate() -> Any:
         if failure is not None:
@@ -80,7 +82,8 @@ def compute_on_one(nodes: Sequence[Node], route: Route, label: str, compute: Cal
         assert merged is not None
         return _compute_shown(nodes, merged, compute)
 
-    return delivery.send(evaluate)
+    with delivery.episode:
+        return delivery.send(evaluate)
 
 
 def _check_in_group(rank: int, world_size: int) -> None:
@@ -108,6 +111,7 @@ class _Delivery:
         self._label = label
         self._timeout = route.timeout if route.timeout is not None else current_patience().timeout
         self._beat_error: Exception | None = None
+        self.episode = episode(route.transport, route.timeout, route.what)
 
     def send(self, evaluate: Callable[[], Any]) -> Any:
         """Compute, and send the value; whatever is raised, the others hear of it."""
@@ -126,6 +130,7 @@ class _Delivery:
             if self._beat_error is None:
                 with suppress(SyncError):  # nobody is there to hear it; the error itself is what matters
                     self._tell(_FAILED, said_by(error).encode("utf-8", "backslashreplace"))
+                    self.episode.is_agreed = True
             raise
         if self._beat_error is not None:
             raise self._beat_error

@@ -12,7 +12,7 @@ from torch import Tensor
 from syncmetrics.errors import SyncError
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.spec import declare_state
-from syncmetrics.sync import Part, Route, report_failure, sync_parts
+from syncmetrics.sync import Part, Route, episode, report_failure, sync_parts
 
 __all__ = ["Peers", "Told", "together"]
 
@@ -92,12 +92,14 @@ def together(route: Route, label: str, told: Told, solve: Callable[[Peers], _Res
         solve: What each rank does. It communicates through its argument alone.
     """
     peers = Peers(replace(route, dst=None), label, told)
-    try:
-        with no_graph():
-            return solve(peers)
-    except SyncError:  # every rank has it
-        raise
-    except Exception as error:
-        if not peers.ended:
-            report_failure(error, route, label=label)
-        raise
+    with episode(route.transport, route.timeout, f"the shuffle of `{label}`") as here:
+        try:
+            with no_graph():
+                return solve(peers)
+        except SyncError:  # every rank has it
+            raise
+        except Exception as error:
+            if not peers.ended:
+                report_failure(error, route, label=label)
+            here.is_agreed = True
+            raise

@@ -29,7 +29,7 @@ from syncmetrics.sync.node import Node, Syncable, Together, absorb, by_route
 from syncmetrics.sync.show import copied, put_back, show_together, sync_nodes, synced
 from syncmetrics.sync.trace import SyncRecord, Trace, trace
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
-from syncmetrics.transport.base import leave_pending, release, reserve, settle
+from syncmetrics.transport.base import episode, leave_pending, release, reserve, settle
 
 __all__ = [
     "MAX_CHUNK_BYTES",
@@ -46,6 +46,7 @@ __all__ = [
     "absorb",
     "by_route",
     "copied",
+    "episode",
     "grouped",
     "hosts_in",
     "is_reported",

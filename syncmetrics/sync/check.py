@@ -21,6 +21,7 @@ __all__ = [
     "encode_schema",
     "mean_the_same",
     "participants",
+    "peer_error",
     "threads_fit",
 ]
 
@@ -83,8 +84,13 @@ def check_failures(manifests: Sequence[Manifest]) -> None:
     if failures:
         # The ranks may differ in what they were about to sync; the text of the error must not.
         label = next((m.label for m in manifests if m.status is Status.OK), manifests[0].label)
-        lines = "".join(f"\n  rank {rank}: {message}" for rank, message in failures.items())
-        raise PeerError(f"the sync of `{label}` failed on {len(failures)} of {len(manifests)} ranks:{lines}", failures)
+        raise peer_error(label, failures, len(manifests))
+
+
+def peer_error(label: str, failures: Mapping[int, str], world_size: int) -> PeerError:
+    """Make the error that says which ranks have failed, and why."""
+    lines = "".join(f"\n  rank {rank}: {message}" for rank, message in failures.items())
+    return PeerError(f"the sync of `{label}` failed on {len(failures)} of {world_size} ranks:{lines}", failures)
 
 
 def check_manifests(label: str, schema: Schema, manifests: Sequence[Manifest]) -> None:

@@ -6,8 +6,10 @@ Every decision is made by the pure modules beside this one; this one goes throug
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -27,7 +29,7 @@ from syncmetrics.sync.check import (
     mean_the_same,
     threads_fit,
 )
-from syncmetrics.sync.exchange import Arrived, Packet, exchange, gather_texts, pack
+from syncmetrics.sync.exchange import Arrived, Packet, exchange, gather_texts, pack, vote
 from syncmetrics.sync.fold import Merged, fold
 from syncmetrics.sync.history import note, notes
 from syncmetrics.sync.manifest import (
@@ -45,9 +47,10 @@ from syncmetrics.sync.memory import Buffers, Known, Memory, Verdict, memory_of, 
 from syncmetrics.sync.packet import encode_bundle, encode_said
 from syncmetrics.sync.plan import plan_sync
 from syncmetrics.sync.trace import CountingTransport, SyncRecord, is_observed, observing
-from syncmetrics.sync.transfer import Route, transfer
-from syncmetrics.transport.base import caller_of, settle
+from syncmetrics.sync.transfer import Route, Transfer, Values
+from syncmetrics.transport.base import MovedError, caller_of, episode, settle
 
+_Result = TypeVar("_Result")
 _REPORTED = "_reported_by_syncmetrics"
 
 __all__ = ["is_reported", "mark_reported", "report_failure", "shadow_sync", "sync_parts"]
@@ -101,48 +104,118 @@ def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | Non
 
 
 def _sync_observed(parts: Sequence[Part], route: Route, label: str, record: SyncRecord | None) -> list[Merged] | None:
+    settle(route.transport)
+    while True:
+        try:
+            return _try_to_sync(parts, route, label, record)
+        except MovedError:
+            continue
+
+
+def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRecord | None) -> list[Merged] | None:
+    """Sync over the lane that this rank is on.
+
+    Raises:
+        MovedError: The other ranks are on another one.
+    """
     over = route
-    route, sequence = _enter(route, label)
     transport = route.transport
     memory = memory_of(transport)
-    brought = taken_apart(parts)
-    known = memory.find(brought, label, parts)
-    schema, buffers = known.schema, memory.take_buffers()
-    if record is not None:
-        record.sequence = sequence
-        route = replace(route, transport=CountingTransport(transport, record))
-    about = encode_blocks(parts), caller_of(transport)
-    meaning = known.meaning(parts, route.dst)
-    packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning)
-    arrived = exchange(route, packet, buffers, memory.said)
-    memory.synced = _count(arrived)
-    if record is not None:
-        record.arrived(arrived.headers, route.transport.rank)
-    try:
-        check_failures(arrived.manifests)
-    except PeerError as failure:
-        raise failure from error
-    if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
-        contenders = memory.busy.contenders
-        text = encode_schema(label, schema, brought, notes(transport), about[1], contenders, route.dst)
-        _resolve_difference(route, arrived, text, memory)
-    note(transport, route.what)
-    if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
-        memory.buffers = buffers
-        apart = _sync_apart(parts, arrived.manifests, over, label, record)
-        return None if apart is None else put_together(parts, apart)
-    manifests = _full_manifests(arrived.manifests, len(schema.entries), len(brought))
-    verdict = _judge(label, known, manifests, arrived, buffers)
-    values = verdict.values
-    if values is None:
-        values = transfer(route, verdict.plan, manifests, sources, arrived.packets, schema)
-    merged = None
-    if route.receives:
-        merged = fold(brought, schema, verdict.plan, manifests, values, arrived.packets, verdict.sums)
+    sequence = memory.synced + 1
+    route = route.named(_name_of(sequence, label))
+    with episode(transport, route.timeout, route.what) as here:
+        brought = taken_apart(parts)
+        known = memory.find(brought, label, parts)
+        schema, buffers = known.schema, memory.take_buffers()
+        if record is not None:
+            record.sequence = sequence
+            route = replace(route, transport=CountingTransport(transport, record))
+        about = encode_blocks(parts), caller_of(transport)
+        meaning = known.meaning(parts, route.dst)
+        packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning)
+        arrived = exchange(route, packet, buffers, memory.said)
+        transport.confirm(arrived.apart, timeout=route.timeout, what=route.what)
+        memory.synced = _count(arrived)
+        if record is not None:
+            record.arrived(arrived.headers, route.transport.rank)
+        try:
+            check_failures(arrived.manifests)
+        except PeerError as failure:
+            raise failure from error
+        if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
+            contenders = memory.busy.contenders
+            text = encode_schema(label, schema, brought, notes(transport), about[1], contenders, route.dst)
+            _resolve_difference(route, arrived, text, memory)
+        note(transport, route.what)
+        if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
+            memory.buffers = buffers
+            apart = _sync_apart(parts, arrived.manifests, over, label, record)
+            return None if apart is None else put_together(parts, apart)
+        manifests = _full_manifests(arrived.manifests, len(schema.entries), len(brought))
+        verdict = _judge(label, known, manifests, arrived, buffers)
+        fold_all = partial(fold, brought, schema, verdict.plan, manifests)
+        merged: list[Merged] | None = None
+        if verdict.values is None:
+            make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
+            merged = _transfer(here, route, label, make_ready, partial(fold_all, packets=arrived.packets), memory)
+    # From here on no rank needs this one any more.
+    if verdict.values is not None and route.receives:
+        merged = fold_all(verdict.values, packets=arrived.packets, sums=verdict.sums)
     memory.buffers = buffers
     if merged is None or brought is parts:
         return merged
     return put_together(parts, list(zip(brought, merged, strict=True)))
+
+
+def _transfer(
+    here: episode,
+    route: Route,
+    label: str,
+    make_ready: Callable[[], Transfer],
+    fold_all: Callable[[Values], list[Merged]],
+    memory: Memory,
+) -> list[Merged] | None:
+    """Bring what did not ride inside, and agree on whether all ranks have it: all have the result then, or none.
+
+    Collective: every rank of the group must call this.
+
+    Args:
+        here: The episode that this is a part of.
+        route: Over whom and to whom.
+        label: What is synced.
+        make_ready: Takes the memory that is needed.
+        fold_all: Makes one of the states of all ranks.
+        memory: What the group synced before.
+
+    Raises:
+        PeerError: A rank had not the memory for it, or could not fold the states.
+    """
+    buffers = memory.take_votes()
+    transfer, error = _attempt(make_ready)
+    _agree(here, route, label, error, buffers)
+    assert transfer is not None
+    values = transfer.carry_out()
+    merged, error = _attempt(lambda: fold_all(values)) if route.receives else (None, None)
+    apart = _agree(here, route, label, error, buffers)
+    route.transport.confirm(apart, timeout=route.timeout, what=route.what)
+    memory.votes = buffers
+    return merged
+
+
+def _agree(here: episode, route: Route, label: str, error: Exception | None, buffers: Buffers) -> float:
+    try:
+        return vote(route, label, error, buffers)
+    except Exception as raised:
+        here.is_agreed = raised is error
+        raise
+
+
+def _attempt(call: Callable[[], _Result]) -> tuple[_Result | None, Exception | None]:
+    """Give what a call gives, or what it raises: the other ranks have to hear of it first."""
+    try:
+        return call(), None
+    except Exception as error:
+        return None, error
 
 
 def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Memory) -> None:
@@ -151,7 +224,7 @@ def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Mem
     Raises:
         SchemaMismatchError: In what they sync, or in the thread that does where another could be meant.
     """
-    texts = gather_texts(route, text)
+    texts = gather_texts(route, text, Buffers.of(route.transport.world_size))
     memory.callers.add(callers_of(arrived.manifests))
     if not (mean_the_same(arrived.headers, arrived.manifests, memory.callers) and threads_fit(texts)):
         memory.callers.discard(callers_of(arrived.manifests))
@@ -206,8 +279,9 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
     before = busy.enter(label, route.transport.name)
     try:
         mark_reported(error)  # it may pass through several blocks that report: the others hear it once
-        route, sequence = _enter(route, label)
-        _say(route, Manifest(Status.ERROR, sequence, 0, label, message=_message_of(error)))
+        settle(route.transport)
+        message = _message_of(error)
+        _say(route, label, lambda sequence: Manifest(Status.ERROR, sequence, 0, label, message=message))
     finally:
         busy.leave(before)
 
@@ -239,22 +313,27 @@ def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
         PeerError: A rank said that it has failed.
         SyncError: The sync did not come to its end.
     """
-    route, sequence = _enter(route, "join")
-    arrived = _say(route, Manifest(Status.JOINED, sequence, 0, "join"))
-    active = [m for m in arrived.manifests if m.status is not Status.JOINED]
-    if not active:
-        return False
-    check_failures(arrived.manifests)
-    memory = memory_of(route.transport)
-    if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
-        _resolve_difference(route, arrived, b"", memory)
-    if len({m.message for m in active}) > 1:
-        return True  # they sync once more
-    schema = schemas.get(active[0].fingerprint) or _unknown_schema(len(active[0].records))
-    manifests = _full_manifests(arrived.manifests, len(schema.entries), len(active[0].update_counts))
-    check_manifests(active[0].label, schema, manifests)
-    plan = plan_sync(schema, manifests, [h.manifest_bytes for h in arrived.headers], arrived.packets.shape[1])
-    transfer(route, plan, manifests, [[] for _ in schema.entries], arrived.packets)
+    settle(route.transport)
+    with episode(route.transport, route.timeout, "a step inside of `join`") as here:
+        arrived, route = _say(route, "join", lambda sequence: Manifest(Status.JOINED, sequence, 0, "join"))
+        active = [m for m in arrived.manifests if m.status is not Status.JOINED]
+        if not active:
+            return False
+        check_failures(arrived.manifests)
+        memory = memory_of(route.transport)
+        if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
+            _resolve_difference(route, arrived, b"", memory)
+        if len({m.message for m in active}) > 1:
+            return True  # they sync once more
+        schema = schemas.get(active[0].fingerprint) or _unknown_schema(len(active[0].records))
+        manifests = _full_manifests(arrived.manifests, len(schema.entries), len(active[0].update_counts))
+        label = active[0].label
+        check_manifests(label, schema, manifests)
+        plan = plan_sync(schema, manifests, [h.manifest_bytes for h in arrived.headers], arrived.packets.shape[1])
+        if not plan.is_inside:
+            nothing: list[list[Tensor]] = [[] for _ in schema.entries]
+            make_ready = partial(Transfer, route, plan, manifests, nothing, arrived.packets)
+            _transfer(here, route, label, make_ready, lambda values: [], memory)
     return True
 
 
@@ -264,13 +343,25 @@ def _unknown_schema(count: int) -> Schema:
     return Schema(tuple(Entry(0, spec, str(index), merged_by="unknown") for index in range(count)), 0)
 
 
-def _say(route: Route, manifest: Manifest) -> Arrived:
-    """Enter an exchange without states. The buffers are its own: what it says must not stay in those of others."""
-    memory = Memory(route.transport.world_size)
-    buffers = memory.take_buffers()
-    arrived = exchange(route, pack(manifest, [], buffers), buffers, memory.said)
-    memory_of(route.transport).synced = _count(arrived)
-    return arrived
+def _say(route: Route, label: str, manifest_of: Callable[[int], Manifest]) -> tuple[Arrived, Route]:
+    """Enter an exchange without states, and give what arrived and the route that it went.
+
+    The buffers are its own: what it says must not stay in those of others.
+    """
+    transport = route.transport
+    while True:
+        try:
+            sequence = memory_of(transport).synced + 1
+            route = route.named(_name_of(sequence, label))
+            memory = Memory(transport.world_size)
+            buffers = memory.take_buffers()
+            with episode(transport, route.timeout, route.what):
+                arrived = exchange(route, pack(manifest_of(sequence), [], buffers), buffers, memory.said)
+                transport.confirm(arrived.apart, timeout=route.timeout, what=route.what)
+            memory_of(transport).synced = _count(arrived)
+            return arrived, route
+        except MovedError:
+            continue
 
 
 def _count(arrived: Arrived) -> int:
@@ -281,10 +372,8 @@ def _count(arrived: Arrived) -> int:
     return max(header.sequence for header in arrived.headers)
 
 
-def _enter(route: Route, label: str) -> tuple[Route, int]:
-    settle(route.transport)
-    sequence = memory_of(route.transport).synced + 1
-    return route.named(f"sync {sequence} of `{label}`"), sequence
+def _name_of(sequence: int, label: str) -> str:
+    return f"sync {sequence} of `{label}`"
 
 
 def _describe(

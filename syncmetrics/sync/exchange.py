@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, SchemaMismatchError, StateError
+from syncmetrics.errors import PacketError, SchemaMismatchError, StateError, said_by
+from syncmetrics.sync.check import peer_error
 from syncmetrics.sync.manifest import Manifest
 from syncmetrics.sync.memory import Buffers, Known, Layout
 from syncmetrics.sync.packet import (
@@ -28,7 +30,12 @@ from syncmetrics.sync.ragged import gather_ragged_bytes
 from syncmetrics.sync.route import Route
 from syncmetrics.sync.transfer import write_rows
 
-__all__ = ["Arrived", "Packet", "exchange", "gather_texts", "pack"]
+_TEXT = struct.Struct("<8sq")
+_TEXT_MAGIC = b"synctxt\x00"
+_VOTE = struct.Struct("<8s?iq")
+_VOTE_MAGIC = b"syncvot\x00"
+
+__all__ = ["Arrived", "Packet", "exchange", "gather_texts", "pack", "vote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,12 @@ class Arrived:
     headers: tuple[Header, ...]
     manifests: tuple[Manifest, ...]
     packets: Tensor
+
+    @property
+    def apart(self) -> float:
+        """How many seconds the first rank came before the last one, as far as their clocks can tell."""
+        times = [header.entered for header in self.headers]
+        return (max(times) - min(times)) / 1e9
 
 
 def pack(
@@ -118,16 +131,10 @@ def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arri
     Raises:
         SchemaMismatchError: A rank sent something else.
     """
-    transport, size, packets = route.transport, packet.data.numel(), buffers.arrived
-    device = transport.wire_device(["cpu"])
-    on_cpu = device.type == "cpu"
-    gathered = packets.view(-1) if on_cpu else torch.empty(packets.numel(), dtype=torch.uint8, device=device)
-    local = packet.data if on_cpu else packet.data.to(device)
-    transport.all_gather(gathered, local, timeout=route.timeout, what=route.what)
-    if not on_cpu:
-        packets.copy_(gathered.view_as(packets))
+    size = packet.data.numel()
+    packets = _gather_packets(route, buffers)
     headers, bodies, incoming = [], [], buffers.incoming
-    for rank in range(transport.world_size):
+    for rank in range(route.transport.world_size):
         at = rank * size
         try:
             header = decode_header(incoming, at)
@@ -148,18 +155,93 @@ def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arri
     return Arrived(tuple(headers), tuple(manifests), packets)
 
 
-def gather_texts(route: Route, mine: bytes) -> list[bytes]:
-    """Gather a text of each rank. Collective: every rank of the group must call this."""
-    size = write_bytes(len(mine).to_bytes(8, "little"))
-    device = route.transport.wire_device(["cpu"])
-    sizes = torch.empty(8 * route.transport.world_size, dtype=torch.uint8, device=device)
-    route.transport.all_gather(sizes, size.to(device), timeout=route.timeout, what=route.what)
-    found = [int.from_bytes(read_bytes(n), "little") for n in sizes.view(-1, 8)]
-    for rank, claimed in enumerate(found):
-        if claimed > MAX_MANIFEST_BYTES:
-            limit = MAX_MANIFEST_BYTES
-            raise PacketError(f"rank {rank} claims to send a text of {claimed} bytes, more than {limit}.")
-    return _gather_sized(route, mine, found)
+def _gather_packets(route: Route, buffers: Buffers) -> Tensor:
+    """Gather the packets of all ranks.
+
+    Whatever the ranks say to each other has this size, so no two things ever meet that differ in size.
+    """
+    transport, packets = route.transport, buffers.arrived
+    device = transport.wire_device(["cpu"])
+    if device.type == "cpu":
+        transport.all_gather(packets.view(-1), buffers.packet, timeout=route.timeout, what=route.what)
+        return packets
+    gathered = torch.empty(packets.numel(), dtype=torch.uint8, device=device)
+    transport.all_gather(gathered, buffers.packet.to(device), timeout=route.timeout, what=route.what)
+    return packets.copy_(gathered.view_as(packets))
+
+
+def gather_texts(route: Route, mine: bytes, buffers: Buffers) -> list[bytes]:
+    """Gather a text of each rank, in pieces. Collective: every rank of the group must call this.
+
+    Args:
+        route: Over whom.
+        mine: The text of this rank.
+        buffers: Where the pieces are; nothing else may be in them.
+
+    Raises:
+        PacketError: A rank sent something else.
+    """
+    size = buffers.packet.numel() - _TEXT.size
+    texts = [bytearray() for _ in range(route.transport.world_size)]
+    longest = 1
+    sent = 0
+    while sent < longest:
+        head = _TEXT.pack(_TEXT_MAGIC, len(mine)) + mine[sent : sent + size]
+        buffers.outgoing[: len(head)] = head
+        _gather_packets(route, buffers)
+        for rank, text in enumerate(texts):
+            at = rank * buffers.packet.numel()
+            magic, claimed = _TEXT.unpack_from(buffers.incoming, at)
+            if magic != _TEXT_MAGIC or not 0 <= claimed <= MAX_MANIFEST_BYTES:
+                raise PacketError(
+                    f"rank {rank} did not send a text in {route.what}, or claims to send one of {claimed} bytes, more"
+                    f" than {MAX_MANIFEST_BYTES}."
+                )
+            longest = max(longest, claimed)
+            at += _TEXT.size
+            text += buffers.incoming[at : at + min(size, max(0, claimed - sent))]
+        sent += size
+    return [bytes(text) for text in texts]
+
+
+def vote(route: Route, label: str, error: BaseException | None, buffers: Buffers) -> float:
+    """Agree on whether all ranks can go on. Collective: every rank of the group must call this.
+
+    Args:
+        route: Over whom.
+        label: What is synced.
+        error: Why this rank cannot, if so.
+        buffers: Where the votes are; nothing else may be in them.
+
+    Returns:
+        How many seconds the first rank came before the last one.
+
+    Raises:
+        PeerError: Some rank cannot.
+        Exception: What this rank raised, if all ranks say the same.
+        SchemaMismatchError: A rank sent something else.
+    """
+    text = b"" if error is None else said_by(error).encode("utf-8", "backslashreplace")
+    text = text[: buffers.packet.numel() - _VOTE.size]
+    head = _VOTE.pack(_VOTE_MAGIC, error is None, len(text), time.time_ns()) + text
+    buffers.outgoing[: len(head)] = head
+    _gather_packets(route, buffers)
+    failures: dict[int, str] = {}
+    times: list[int] = []
+    for rank in range(route.transport.world_size):
+        at = rank * buffers.packet.numel()
+        magic, is_ready, length, when = _VOTE.unpack_from(buffers.incoming, at)
+        if magic != _VOTE_MAGIC:
+            raise SchemaMismatchError(f"rank {rank} did not say in {route.what} whether it can go on.")
+        times.append(when)
+        if not is_ready:
+            at += _VOTE.size
+            failures[rank] = bytes(buffers.incoming[at : at + length]).decode("utf-8", "replace")
+    if error is not None and len(failures) == len(times) and len(set(failures.values())) == 1:
+        raise error  # it is the same everywhere, and no rank's fault
+    if failures:
+        raise peer_error(label, failures, route.transport.world_size) from error
+    return (max(times) - min(times)) / 1e9
 
 
 def _gather_sized(route: Route, mine: bytes, sizes: Sequence[int]) -> list[bytes]:

@@ -220,6 +220,9 @@ def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[
     """
     if not (isinstance(value, list) and value and not isinstance(value[0], Tensor)):
         check_value(value)  # plain data is checked as it is encoded
+        for tensor in [value] if isinstance(value, Tensor) else value:
+            if type(tensor) not in _PLAIN_TENSORS or tensor.is_meta:
+                _check_has_data(tensor)
     rowwise = spec.reduction.name == "cat" and not apart
     if isinstance(value, Tensor):
         tensor = value.detach()
@@ -236,10 +239,29 @@ def describe_state(spec: StateSpec, value: State, apart: bool = False) -> tuple[
     return Record(Form.BUNDLE, device=tensors[0].device.type), tensors
 
 
+#: Tensors of which it is known without a look that they have memory of their own.
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+
+
+def _check_has_data(tensor: Tensor) -> None:
+    """Check that there are bytes to send.
+
+    Raises:
+        TypeError: It has none, or they are spread over ranks already.
+    """
+    kind = type(tensor)
+    if tensor.is_meta:
+        raise TypeError("lies on the meta device, where a tensor has no data to send: call metric.to_empty(device=...)")
+    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        hint = "; write full_tensor() or to_local()" if kind.__name__ == "DTensor" else ""
+        raise TypeError(f"is a {kind.__name__}, which has no plain data of its own to send{hint}")
+
+
 def is_described_by(value: Tensor, record: Record) -> bool:
     """Whether a record of one dense tensor describes this one too."""
     return (
         record.form is Form.DENSE
+        and type(value) in _PLAIN_TENSORS
         and value.dtype is record.dtype
         and value.shape == record.shape
         and (value.is_cpu if record.device == "cpu" else value.device.type == record.device)

@@ -208,6 +208,7 @@ class Memory:
         said: What was said in manifests.
         buffers: Those of the last sync that ended well. One that did not may have left an operation behind that still
             writes.
+        votes: Those in which the ranks last agreed on the end of a transfer.
         callers: Threads of different names that were found to belong together, rank by rank.
         busy: Held by the thread that is in a sync, and what it syncs.
         synced: How many syncs there were. One to which not every rank came is not counted.
@@ -217,6 +218,7 @@ class Memory:
     known: dict[tuple[str, tuple[str, ...]], Known] = field(default_factory=dict)
     said: Said = field(default_factory=dict)
     buffers: Buffers | None = None
+    votes: Buffers | None = None
     callers: set[Callers] = field(default_factory=set)
     busy: OneThread = field(default_factory=OneThread)
     synced: int = 0
@@ -247,6 +249,11 @@ class Memory:
     def take_buffers(self) -> Buffers:
         """Give the buffers, which belong to the caller until he gives them back."""
         buffers, self.buffers = self.buffers, None
+        return Buffers.of(self.world_size) if buffers is None else buffers
+
+    def take_votes(self) -> Buffers:
+        """Give buffers for what is said besides the manifests, which belong to the caller until he gives them back."""
+        buffers, self.votes = self.votes, None
         return Buffers.of(self.world_size) if buffers is None else buffers
 
 

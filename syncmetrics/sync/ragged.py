@@ -14,7 +14,7 @@ from torch import Tensor
 from syncmetrics.sync.route import Route
 from syncmetrics.transport.base import span_of
 
-__all__ = ["Way", "choose_way", "gather_ragged_bytes", "share_pieces", "windows"]
+__all__ = ["Staging", "Way", "choose_way", "gather_ragged_bytes", "share_pieces", "staging_bytes", "windows"]
 
 #: Up to this size one collective with staging is quicker than one for each rank without.
 STEP_BYTES = 1 << 18
@@ -50,7 +50,42 @@ def choose_way(sizes: Sequence[int], max_chunk_bytes: int) -> Way:
     return Way.WHOLE if min(sizes) == longest and total <= max_chunk_bytes else Way.STEPS
 
 
-def gather_ragged_bytes(route: Route, pieces: Sequence[Tensor], sizes: Sequence[int]) -> None:
+class Staging:
+    """Memory that the transfers of one sync use one after another: taken before the first of them begins.
+
+    It is asked for with `need` by all of them, then had with `allocate`, and then used with `take`.
+    """
+
+    def __init__(self) -> None:
+        self._needed: dict[torch.device, int] = {}
+        self._buffers: dict[torch.device, Tensor] = {}
+
+    def need(self, nbytes: int, device: torch.device) -> None:
+        """Say how much a transfer uses."""
+        self._needed[device] = max(self._needed.get(device, 0), nbytes)
+
+    def allocate(self) -> None:
+        """Allocate as much as the largest of them uses."""
+        for device, nbytes in self._needed.items():
+            self._buffers[device] = torch.empty(nbytes, dtype=torch.uint8, device=device)
+
+    def take(self, nbytes: int, device: torch.device) -> Tensor:
+        """Give memory that nobody else uses at present."""
+        return self._buffers[device][:nbytes]
+
+
+def staging_bytes(route: Route, sizes: Sequence[int]) -> int:
+    """Give how much memory `gather_ragged_bytes` uses besides the pieces."""
+    if route.dst is not None:
+        return 0
+    if choose_way(sizes, route.max_chunk_bytes) not in (Way.STEPS, Way.WHOLE):
+        return 0
+    return max(max(sizes), _step(route, sizes) * (len(sizes) + 1))
+
+
+def gather_ragged_bytes(
+    route: Route, pieces: Sequence[Tensor], sizes: Sequence[int], staging: Staging | None = None
+) -> None:
     """Fill the pieces of all ranks. Collective: every rank of the group must call this.
 
     Args:
@@ -58,6 +93,7 @@ def gather_ragged_bytes(route: Route, pieces: Sequence[Tensor], sizes: Sequence[
         pieces: One 1-d uint8 buffer a rank, on the wire device; this rank's own is filled. Ranks that do not receive
             have only theirs.
         sizes: How many bytes of each rank travel; 0 for a rank whose bytes have already arrived.
+        staging: Where there are `staging_bytes` to use; left out, they are allocated.
     """
     cut = [piece if piece.numel() == size else piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
     if route.dst is not None:
@@ -69,10 +105,16 @@ def gather_ragged_bytes(route: Route, pieces: Sequence[Tensor], sizes: Sequence[
         share_pieces(route, list(enumerate(cut)))
     elif way is not Way.NOTHING:
         whole = span_of(cut) if way is Way.WHOLE else None
+        device = cut[route.transport.rank].device
+        if staging is None:
+            staging = Staging()
+            staging.need(staging_bytes(route, sizes), device)
+            staging.allocate()
         if whole is None:
-            _gather_in_steps(route, cut)
+            _gather_in_steps(route, cut, staging)
         else:
-            mine = cut[route.transport.rank].clone()  # a backend may not read from where it writes to
+            own = cut[route.transport.rank]
+            mine = staging.take(own.numel(), device).copy_(own)  # a backend may not read from where it writes to
             route.transport.all_gather(whole, mine, timeout=route.timeout, what=route.what)
 
 
@@ -113,15 +155,18 @@ def windows(pieces: Sequence[tuple[int, Tensor]], max_bytes: int) -> Iterator[li
         yield window
 
 
-def _gather_in_steps(route: Route, pieces: Sequence[Tensor]) -> None:
+def _step(route: Route, sizes: Sequence[int]) -> int:
+    return min(max(sizes), max(1, route.max_chunk_bytes // (len(sizes) + 1)))
+
+
+def _gather_in_steps(route: Route, pieces: Sequence[Tensor], staging: Staging) -> None:
     """Gather in equal steps: each rank sends its next bytes, or zeros when it has no more."""
     world_size, rank = len(pieces), route.transport.rank
     sizes = [piece.numel() for piece in pieces]
-    longest = max(sizes)
-    step = min(longest, max(1, route.max_chunk_bytes // (world_size + 1)))
-    device = pieces[rank].device
-    send = torch.zeros(step, dtype=torch.uint8, device=device)
-    arrived = torch.empty(step * world_size, dtype=torch.uint8, device=device)
+    longest, step = max(sizes), _step(route, sizes)
+    taken = staging.take(step * (world_size + 1), pieces[rank].device)
+    send, arrived = taken[:step], taken[step:]
+    send.zero_()
     for start in range(0, longest, step):
         stop = min(start + step, longest)
         width = stop - start

@@ -6,7 +6,7 @@ ranks get the same bits: those of a rank that reduces everything by itself, but 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -30,10 +30,10 @@ def cut_evenly(start: int, stop: int, ranks: int) -> list[tuple[int, int]]:
 
 def reduce_in_slices(
     route: Route, source: Tensor, reduction: Reduction, counts: Sequence[int], offset: Tensor | None
-) -> Tensor:
+) -> Generator[None, None, Tensor]:
     """Reduce one state, which has the same shape and dtype on all ranks, element by element.
 
-    Collective: every rank of the group must call this.
+    Collective: every rank of the group must call this. It yields once, when it has its memory and has sent nothing yet.
 
     Args:
         route: Over whom and to whom.
@@ -55,6 +55,7 @@ def reduce_in_slices(
     )
     flat_offset = None if offset is None else _spread(offset, source)
     pieces = []
+    yield
     for begin in range(0, source.numel(), step):
         slices = cut_evenly(begin, min(begin + step, source.numel()), world_size)
         first, last = slices[transport.rank]

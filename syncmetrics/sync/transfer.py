@@ -1,9 +1,13 @@
-"""Carry out a plan: bring the bytes of every rank to where they are needed, in bounded chunks."""
+"""Carry out a plan: bring the bytes of every rank to where they are needed, in bounded chunks.
+
+A transfer is made ready before anything is sent: all memory that it needs is had then, so that a rank that has not
+enough can still say so. Each part of it is a generator, which yields when it is ready.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
@@ -12,11 +16,11 @@ from torch import Tensor
 from syncmetrics.sync.manifest import Form, Manifest, Schema
 from syncmetrics.sync.packet import as_bytes, from_bytes
 from syncmetrics.sync.plan import Direct, Reduced, Shared, Sliced, SyncPlan
-from syncmetrics.sync.ragged import gather_ragged_bytes
+from syncmetrics.sync.ragged import Staging, gather_ragged_bytes, staging_bytes
 from syncmetrics.sync.route import MAX_CHUNK_BYTES, Route
 from syncmetrics.sync.slices import reduce_in_slices
 
-__all__ = ["MAX_CHUNK_BYTES", "Route", "Values", "gather_ragged_bytes", "transfer", "write_rows"]
+__all__ = ["MAX_CHUNK_BYTES", "Route", "Transfer", "Values", "gather_ragged_bytes", "write_rows"]
 
 
 #: For each state the bytes of all ranks as they came, or the one tensor that is already the result.
@@ -25,26 +29,20 @@ Values: TypeAlias = "list[list[Tensor] | Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class _Cargo:
-    """What a transfer reads: the plan, all manifests, and this rank's own tensors."""
+    """What a transfer reads: the plan, all manifests, and this rank's own tensors; and memory to pass on through."""
 
     route: Route
     plan: SyncPlan
     manifests: Sequence[Manifest]
     sources: Sequence[Sequence[Tensor]]
+    staging: Staging = field(default_factory=Staging)
 
     def wire_device(self, states: Sequence[int]) -> torch.device:
         return self.route.transport.wire_device([d for index in states for d in self.plan.devices[index]] or ["cpu"])
 
 
-def transfer(
-    route: Route,
-    plan: SyncPlan,
-    manifests: Sequence[Manifest],
-    sources: Sequence[Sequence[Tensor]],
-    packets: Tensor,
-    schema: Schema | None = None,
-) -> Values:
-    """Bring everything that did not ride inside the packets. Collective: every rank of the group must call this.
+class Transfer:
+    """Everything that did not ride inside the packets, ready to be brought. To make it sends nothing.
 
     Args:
         route: Over whom and to whom.
@@ -54,8 +52,45 @@ def transfer(
         packets: What arrived in the exchange, of shape `(world_size, packet size)`.
         schema: How states are reduced that every rank reduces a slice of. A rank that has joined needs none: there is
             nothing of the kind then.
+
+    Raises:
+        RuntimeError: There is not enough memory for it.
     """
-    cargo = _Cargo(route, plan, manifests, sources)
+
+    def __init__(
+        self,
+        route: Route,
+        plan: SyncPlan,
+        manifests: Sequence[Manifest],
+        sources: Sequence[Sequence[Tensor]],
+        packets: Tensor,
+        schema: Schema | None = None,
+    ) -> None:
+        cargo = _Cargo(route, plan, manifests, sources)
+        self._values = values = _values_inside(plan, manifests, packets)
+        self._steps: list[Generator[None, None, None]] = []
+        if plan.reduced is not None:
+            self._steps.append(_reduce_natively(cargo, plan.reduced, values))
+        if plan.shared is not None:
+            self._steps.append(_transfer_shared(cargo, plan.shared, values))
+        self._steps += [_transfer_direct(cargo, direct, values) for direct in plan.direct]
+        if plan.sliced:
+            assert schema is not None, "every rank has all of what is reduced in slices"
+            self._steps += [_reduce_slices(cargo, schema, sliced, values) for sliced in plan.sliced]
+        for step in self._steps:
+            next(step)
+        cargo.staging.allocate()
+
+    def carry_out(self) -> Values:
+        """Bring it, and give the states of all ranks. Collective: every rank of the group must call this."""
+        for step in self._steps:
+            for _ in step:
+                raise AssertionError("a transfer is ready once")
+        return self._values
+
+
+def _values_inside(plan: SyncPlan, manifests: Sequence[Manifest], packets: Tensor) -> Values:
+    """Give the bytes of all ranks that rode inside."""
     values: Values = []
     nothing = packets[0, :0]
     for state in plan.states:
@@ -64,38 +99,31 @@ def transfer(
             nbytes = manifests[rank].records[state.index].nbytes
             inside.append(nothing if offset is None else packets[rank, offset : offset + nbytes])
         values.append(inside)
-    if plan.reduced is not None:
-        _reduce_natively(cargo, plan.reduced, values)
-    if plan.shared is not None:
-        _transfer_shared(cargo, plan.shared, values)
-    for direct in plan.direct:
-        _transfer_direct(cargo, direct, values)
-    for sliced in plan.sliced:
-        assert schema is not None, "every rank has all of what is reduced in slices"
-        _reduce_slices(cargo, schema, sliced, values)
     return values
 
 
-def _reduce_slices(cargo: _Cargo, schema: Schema, sliced: Sliced, values: Values) -> None:
+def _reduce_slices(cargo: _Cargo, schema: Schema, sliced: Sliced, values: Values) -> Generator[None, None, None]:
     entry, index = schema.entries[sliced.state], sliced.state
     source = cargo.sources[index][0].to(cargo.wire_device([index]))
     counts = [m.update_counts[entry.part] for m in cargo.manifests]
-    values[index] = reduce_in_slices(cargo.route, source, entry.spec.reduction, counts, entry.spec.offset)
+    reduction, offset = entry.spec.reduction, entry.spec.offset
+    values[index] = yield from reduce_in_slices(cargo.route, source, reduction, counts, offset)
 
 
-def _reduce_natively(cargo: _Cargo, reduced: Reduced, values: Values) -> None:
+def _reduce_natively(cargo: _Cargo, reduced: Reduced, values: Values) -> Generator[None, None, None]:
     device = cargo.wire_device(reduced.states)
     sources = [cargo.sources[i][0] for i in reduced.states]
     flat = torch.empty(sum(source.numel() for source in sources), dtype=torch.int64, device=device)
     places = torch.split(flat, [source.numel() for source in sources])
     for source, place in zip(sources, places, strict=True):
         place.view(source.shape).copy_(source)
+    yield
     cargo.route.transport.all_reduce_sum(flat, timeout=cargo.route.timeout, what=cargo.route.what)
     for index, shape, place in zip(reduced.states, reduced.shapes, places, strict=True):
         values[index] = place.view(shape)
 
 
-def _transfer_shared(cargo: _Cargo, shared: Shared, values: Values) -> None:
+def _transfer_shared(cargo: _Cargo, shared: Shared, values: Values) -> Generator[None, None, None]:
     route, rank = cargo.route, cargo.route.transport.rank
     device = cargo.wire_device(shared.states)
     here = [size if route.receives or peer == rank else 0 for peer, size in enumerate(shared.sizes)]
@@ -105,7 +133,9 @@ def _transfer_shared(cargo: _Cargo, shared: Shared, values: Values) -> None:
         record, offset = cargo.manifests[rank].records[index], offsets[rank]
         if offset is not None and record.nbytes:
             write_rows(cargo.sources[index], from_bytes(pieces[rank][offset:], record.dtype, record.shape))
-    gather_ragged_bytes(route, pieces, shared.sizes)
+    cargo.staging.need(staging_bytes(route, shared.sizes), device)
+    yield
+    gather_ragged_bytes(route, pieces, shared.sizes, cargo.staging)
     if not route.receives:
         return
     for index, offsets in zip(shared.states, shared.offsets, strict=True):
@@ -116,7 +146,7 @@ def _transfer_shared(cargo: _Cargo, shared: Shared, values: Values) -> None:
             found[peer] = found[peer].to(device) if offset is None else pieces[peer][offset : offset + nbytes]
 
 
-def _transfer_direct(cargo: _Cargo, direct: Direct, values: Values) -> None:
+def _transfer_direct(cargo: _Cargo, direct: Direct, values: Values) -> Generator[None, None, None]:
     """Bring one large state straight to where its result will stand."""
     route, rank, index = cargo.route, cargo.route.transport.rank, direct.state
     state, records = cargo.plan.states[index], [m.records[index] for m in cargo.manifests]
@@ -128,6 +158,7 @@ def _transfer_direct(cargo: _Cargo, direct: Direct, values: Values) -> None:
     if not route.receives:
         mine = _as_it_lies(cargo.sources[index], dtype, records[rank].shape if direct.sizes[rank] else (0,), device)
         pieces = [mine if peer == rank else mine[:0] for peer in range(len(records))]
+        yield
         gather_ragged_bytes(route, pieces, direct.sizes)
         values[index] = pieces
         return
@@ -142,7 +173,9 @@ def _transfer_direct(cargo: _Cargo, direct: Direct, values: Values) -> None:
             if peer != rank and direct.sizes[peer]:
                 arrived = from_bytes(found[peer], record.dtype, record.shape)
                 pieces[peer].view(state.dtype if are_rows else record.dtype).view(record.shape).copy_(arrived)
-    gather_ragged_bytes(route, pieces, waiting)
+    cargo.staging.need(staging_bytes(route, waiting), device)
+    yield
+    gather_ragged_bytes(route, pieces, waiting, cargo.staging)
     if are_rows:
         tail = next(records[r].shape[1:] for r in state.ranks)
         values[index] = buffer.view(state.dtype).view(-1, *tail)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import SyncRefusedError
+from syncmetrics.errors import PacketError, PeerError, SchemaMismatchError, SyncRefusedError
 
-__all__ = ["Transport", "caller_of", "leave_pending", "release", "reserve", "settle", "span_of"]
+__all__ = ["MovedError", "Transport", "caller_of", "episode", "leave_pending", "release", "reserve", "settle", "span_of"]
 
 
 @runtime_checkable
@@ -51,10 +52,38 @@ class Transport(Protocol):
         """
         ...
 
+    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Begin an episode: operations that every rank goes through together, or inside of one a part of it.
+
+        It does not communicate, unless the last episode was left midway: then all ranks meet, and go on over a lane
+        on which nothing is left of it.
+        """
+        ...
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End an episode. It does not communicate.
+
+        Args:
+            error: Why this rank leaves it midway, if it does and the other ranks do not know: they are told as soon as
+                they wait for it.
+        """
+        ...
+
+    def confirm(self, apart: float, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Raise what another rank has concluded about this episode, if one may have. It does not communicate.
+
+        Args:
+            apart: How many seconds the first rank came before the last one, as far as their clocks can tell. Where
+                they came together, none has waited so long that it has given up, and nobody is asked.
+            timeout: Seconds that they wait.
+            what: What to call this in a message.
+        """
+        ...
+
     def twin(self) -> Transport:
         """Give a transport over the same ranks whose operations do not interleave with those of this one.
 
-        Collective the first time: every rank of the group must call this. Later it gives the same one again.
+        It does not communicate, and gives the same one each time. Its first episode may be a meeting of all ranks.
         """
         ...
 
@@ -115,6 +144,44 @@ class Transport(Protocol):
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace an `int64` buffer by its sum over ranks, the one reduction that does not depend on any order."""
         ...
+
+
+class MovedError(Exception):
+    """The other ranks have gone to another lane, before the first operation of an episode: it is to begin again."""
+
+
+#: What is raised with the same text on every rank, from what all of them have received: no rank is left behind.
+_AGREED = (SchemaMismatchError, PeerError, PacketError)
+
+
+class episode:  # noqa: N801 - used as a function
+    """Let the operations of a `with` block be an episode of a transport.
+
+    A block that raises has left the episode midway, unless all ranks raise the same from what they have received.
+
+    Args:
+        transport: Over whom.
+        timeout: Seconds to wait for the other ranks.
+        what: What to call this in a message.
+
+    Attributes:
+        is_agreed: Set it where the other ranks have been told of what is raised.
+    """
+
+    def __init__(self, transport: Transport, timeout: float | None, what: str) -> None:
+        self._transport = transport
+        self._timeout = timeout
+        self._what = what
+        self.is_agreed = False
+
+    def __enter__(self) -> episode:
+        self._transport.begin(timeout=self._timeout, what=self._what)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.end(None if self.is_agreed or isinstance(error, _AGREED) else error)
 
 
 #: What has to end before the next sync over a transport can begin: work that a rank left to the background.

@@ -21,6 +21,15 @@ class LocalTransport:
         """Give the device that the data is on."""
         return torch.device(device_types[0]) if len(set(device_types)) == 1 else torch.device("cpu")
 
+    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Wait for nobody."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Tell nobody."""
+
+    def confirm(self, apart: float, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Find that nobody has concluded anything."""
+
     def twin(self) -> LocalTransport:
         """Give another world of one."""
         return LocalTransport()

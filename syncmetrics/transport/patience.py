@@ -1,38 +1,14 @@
-"""How long a rank waits for the others, and how the ranks that wait find out who has not come.
-
-As long as all ranks come, none of this costs anything. A rank that has waited for a second writes its name into the
-store of the process group. When the time is up, or a connection is lost, those that wait read the names of those that
-do; the first to conclude writes down who is missing, and the others adopt that: the error is the same on every rank.
-"""
+"""How long a rank waits for the others, as the user and the environment say."""
 
 from __future__ import annotations
 
 import os
-import time
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any
 
-from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
-
-__all__ = ["Patience", "RollCall", "Store", "Why", "check_seconds", "current_patience", "set_sync_timeout", "wait_for"]
-
-#: Why a meeting failed.
-Why: TypeAlias = Literal["lost", "timeout"]
-
-#: A rank that has waited for so many seconds writes its name down.
-FIRST_SECONDS = 1.0
-#: From then on it looks so often whether another rank has concluded.
-SLICE_SECONDS = 0.25
-#: No wait is shorter: torch rounds less than a millisecond to no limit at all.
-LEAST_SECONDS = 0.01
-#: How many seconds those that wait leave to each other to write their names down. A lost connection is not seen by all
-#: ranks at once; who does not see it writes its name down after `FIRST_SECONDS`, and must not be taken for lost.
-ROLL_SECONDS: dict[Why, float] = {"lost": 2.5, "timeout": 1.0}
+__all__ = ["Patience", "check_seconds", "current_patience", "set_sync_timeout"]
 
 _UNSET: Any = object()
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -111,131 +87,3 @@ def _required(seconds: float | None) -> float:
     if seconds is None:
         raise ValueError("`warn_after` must be a positive number of seconds, but is None instead.")
     return seconds
-
-
-class Store(Protocol):
-    """What is needed of a `torch.distributed.Store`."""
-
-    def set(self, key: str, value: str, /) -> None:
-        """Write."""
-
-    def check(self, keys: list[str], /) -> bool:
-        """Say whether all keys are there."""
-
-    def compare_set(self, key: str, expected: str, desired: str, /) -> bytes:
-        """Write if nobody has, and give what is there then."""
-
-
-class RollCall:
-    """Who has come to one meeting.
-
-    Args:
-        open_store: Gives the place where the names are written; called when it is needed.
-        key: What this meeting is called, the same on every rank.
-        rank: Rank in the group.
-        world_size: Number of ranks.
-        meeting: What to call it in a message.
-    """
-
-    def __init__(self, open_store: Callable[[], Store], key: str, rank: int, world_size: int, meeting: str) -> None:
-        self._open_store = open_store
-        self._key = key
-        self._rank = rank
-        self._world_size = world_size
-        self._meeting = meeting
-        self._announced = False
-
-    def announce(self) -> None:
-        """Write this rank's name down."""
-        if not self._announced:
-            self._announced = True
-            self._ask(lambda store: store.set(f"{self._key}/{self._rank}", "here"), None)
-
-    def missing(self) -> tuple[int, ...]:
-        """Read who has not written a name."""
-        others = [r for r in range(self._world_size) if r != self._rank]
-        return self._ask(lambda store: tuple(r for r in others if not store.check([f"{self._key}/{r}"])), ())
-
-    def verdict(self, waited: float) -> SyncError | None:
-        """Give the error that the rank concluded which was the first to do so; None if none has."""
-        key = f"{self._key}/verdict"
-        text = self._ask(lambda store: store.compare_set(key, "", "") if store.check([key]) else None, None)
-        return None if text is None else self._error(text, waited)
-
-    def conclude(self, why: Why, waited: float) -> SyncError:
-        """Find out who is missing, as the others do, and give the error that says so.
-
-        Those that wait leave each other a moment to write their names down.
-        """
-        self.announce()
-        start = time.monotonic()
-        missing = self.missing()
-        while len(missing) > 1 and time.monotonic() - start < ROLL_SECONDS[why] and self.verdict(waited) is None:
-            time.sleep(0.02)
-            missing = self.missing()
-        text = f"{why}:{','.join(map(str, missing))}"
-        return self._error(
-            self._ask(lambda store: store.compare_set(f"{self._key}/verdict", "", text), text.encode()), waited
-        )
-
-    def warn(self, waited: float) -> None:
-        """Say whom this rank is waiting for."""
-        missing = self.missing()
-        who = f"{_ranks(missing)} to come" if missing else "the transfer to end"
-        warnings.warn(f"rank {self._rank} has waited {waited:.0f} s in {self._meeting} for {who}.", stacklevel=2)
-
-    def _ask(self, question: Callable[[Store], _Answer], otherwise: _Answer) -> _Answer:
-        """Ask the store; if it is gone too, with the process that kept it, there is nobody to ask."""
-        try:
-            return question(self._open_store())
-        except (RuntimeError, OSError):
-            return otherwise
-
-    def _error(self, text: bytes, waited: float) -> SyncError:
-        why, _, ranks = text.decode().partition(":")
-        missing = tuple(int(part) for part in ranks.split(",") if part and int(part) != self._rank)
-        if why == "lost":
-            who = f"{_ranks(missing)} did not answer" if missing else "no rank is missing, but a connection broke"
-            return PeerLostError(f"a process or a connection was lost in {self._meeting}: {who}.", missing)
-        who = f"{_ranks(missing)} did not come" if missing else "a rank did not come, or came too late,"
-        return SyncTimeoutError(f"{who} to {self._meeting}; this rank waited {waited:.0f} s.", missing)
-
-
-def wait_for(finished_within: Callable[[float], bool], roll: RollCall, patience: Patience) -> None:
-    """Wait until something is done, as long as the patience lasts.
-
-    Args:
-        finished_within: Waits for it for at most so many seconds, and says whether it is done. It may raise.
-        roll: Who has come.
-        patience: How long to wait.
-
-    Raises:
-        SyncTimeoutError: The time is up, here or on another rank.
-        PeerLostError: Another rank found that one is lost.
-    """
-    timeout, start = patience.timeout, time.monotonic()
-    warned = False
-    if finished_within(FIRST_SECONDS if timeout is None else max(min(FIRST_SECONDS, timeout), LEAST_SECONDS)):
-        return
-    while True:
-        waited = time.monotonic() - start
-        roll.announce()
-        verdict = roll.verdict(waited)
-        if verdict is not None:
-            raise verdict
-        if timeout is not None and waited >= timeout:
-            raise roll.conclude("timeout", waited)
-        if waited >= patience.warn_after and not warned:
-            warned = True
-            roll.warn(waited)
-        pause = SLICE_SECONDS
-        if timeout is not None:
-            pause = min(pause, timeout - waited)
-        if not warned:
-            pause = min(pause, patience.warn_after - waited)
-        if finished_within(max(pause, LEAST_SECONDS)):
-            return
-
-
-def _ranks(ranks: tuple[int, ...]) -> str:
-    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"

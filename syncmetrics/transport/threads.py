@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PeerLostError, SyncTimeoutError
-from syncmetrics.transport.base import settle
+from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
+from syncmetrics.transport.base import MovedError, episode, settle
+from syncmetrics.transport.episodes import EpisodicTransport
+from syncmetrics.transport.roll_call import Place, Verdict
 
 __all__ = ["ThreadsTransport", "ThreadsWorld", "current_transport", "run_threads"]
 
@@ -25,6 +27,27 @@ _current = threading.local()
 def current_transport() -> ThreadsTransport | None:
     """Give the transport of the rank that this thread is, or None if it is none."""
     return getattr(_current, "transport", None)
+
+
+class _Lane:
+    """What the threads of one world share of one lane.
+
+    Attributes:
+        slots: What each rank has brought to the operation that is under way.
+        here: The ranks that have come to it.
+        what: What to call it in a message.
+        done: How many operations have come to their end.
+        result: What all ranks brought to the last of them.
+        verdict: Why the lane is not used any more.
+    """
+
+    def __init__(self, world_size: int) -> None:
+        self.slots: list[Any] = [None] * world_size
+        self.here: set[int] = set()
+        self.what = ""
+        self.done = 0
+        self.result: list[Any] = []
+        self.verdict: Verdict | None = None
 
 
 class ThreadsWorld:
@@ -40,12 +63,9 @@ class ThreadsWorld:
             raise ValueError(f"`world_size` must be at least 1, but is {world_size} instead.")
         self.world_size = world_size
         self.timeout = timeout
-        self._slots: list[Any] = [None] * world_size
-        self._here: set[int] = set()
         self._gone: set[int] = set()
-        self._round = 0
-        self._result: list[Any] = []
-        self._broken: tuple[str, tuple[int, ...]] | None = None
+        self._lost: Verdict | None = None
+        self._lanes: dict[int, _Lane] = {}
         self._condition = threading.Condition()
         self._twin: ThreadsWorld | None = None
 
@@ -57,74 +77,115 @@ class ThreadsWorld:
                 self._twin._gone = set(self._gone)
             return self._twin
 
-    def meet(self, rank: int, value: Any, timeout: float | None) -> list[Any]:
+    def lane(self, number: int) -> _Lane:
+        """Give a lane."""
+        return self._lanes.setdefault(number, _Lane(self.world_size))
+
+    def meet(self, rank: int, value: Any, timeout: float | None, at: Place, what: str) -> list[Any]:
         """Wait for all ranks, and give what each of them brought, in rank order.
+
+        Args:
+            rank: Who comes.
+            value: What it brings.
+            timeout: Seconds to wait for the others.
+            at: Where it is.
+            what: What to call this in a message.
 
         Raises:
             PeerLostError: A rank has left for good.
-            SyncTimeoutError: A rank has not come in time. The world is of no more use then, as a real group is not.
+            SyncTimeoutError: A rank has not come in time.
+            PeerError: A rank has left the episode.
+            MovedError: The others left the lane in an episode before this one.
         """
+        seconds = self.timeout if timeout is None else timeout
         with self._condition:
-            self._refuse_broken()
-            self._slots[rank] = value
-            self._here.add(rank)
-            current = self._round
-            if len(self._here) == self.world_size:
-                self._result, self._slots = self._slots, [None] * self.world_size
-                self._here = set()
-                self._round += 1
-                self._condition.notify_all()
-                return self._result
-            if self._gone:
-                self._break("lost")
-                self._refuse_broken()
-            done = self._condition.wait_for(
-                lambda: self._round > current or self._broken is not None, self.timeout if timeout is None else timeout
-            )
-            if self._round > current:
-                return self._result
-            if not done:
-                self._break("timeout")
-            self._refuse_broken()
-            raise AssertionError("a meeting ended without a reason")
+            lane = self.lane(at.lane)
+            before = lane.done
+            if lane.verdict is None:
+                lane.slots[rank], lane.what = value, what
+                lane.here.add(rank)
+                if len(lane.here) == self.world_size:
+                    lane.result, lane.slots = lane.slots, [None] * self.world_size
+                    lane.here = set()
+                    lane.done += 1
+                    self._condition.notify_all()
+                    return lane.result
+                if self._gone:
+                    self._give_up(lane, "lost", at.first, 0.0)
+                elif not self._condition.wait_for(lambda: lane.done > before or lane.verdict is not None, seconds):
+                    self._give_up(lane, "timeout", at.first, seconds)
+                if lane.done > before:
+                    return lane.result
+            assert lane.verdict is not None
+            raise at.outcome(lane.verdict)
+
+    def tell(self, rank: int, text: str, at: Place) -> None:
+        """Say that a rank has left an episode midway."""
+        with self._condition:
+            lane = self.lane(at.lane)
+            lane.verdict = lane.verdict or Verdict("left", at.first, (rank,), text)
+            self._condition.notify_all()
 
     def leave(self, rank: int) -> None:
         """Say that this rank will not come any more, so that no one waits for it. It does not raise."""
         with self._condition:
             self._gone.add(rank)
-            if self._here:
-                self._break("lost")
+            for lane in self._lanes.values():
+                if lane.here and lane.verdict is None:
+                    self._give_up(lane, "lost", lane.done, 0.0)
             twin = self._twin
         if twin is not None:
             twin.leave(rank)
 
-    def _break(self, why: str) -> None:
-        missing = self._gone if why == "lost" else set(range(self.world_size)) - self._here
-        self._broken = self._broken or (why, tuple(sorted(missing)))
+    def _give_up(self, lane: _Lane, why: Literal["lost", "timeout"], first: int, waited: float) -> None:
+        missing = self._gone if why == "lost" else set(range(self.world_size)) - lane.here
+        verdict = Verdict.of(why, first, tuple(sorted(missing)), lane.what, waited)
+        if verdict.is_final:
+            verdict = self._lost = self._lost or verdict
+        lane.verdict = verdict
         self._condition.notify_all()
 
-    def _refuse_broken(self) -> None:
-        if self._broken is None:
-            return
-        why, missing = self._broken
-        ranks = ", ".join(map(str, missing))
-        if why == "lost":
-            raise PeerLostError(f"rank(s) {ranks} of {self.world_size} threads are gone.", missing)
-        raise SyncTimeoutError(f"rank(s) {ranks} of {self.world_size} threads did not come in time.", missing)
 
-
-class ThreadsTransport:
+class ThreadsTransport(EpisodicTransport):
     """One rank of a `ThreadsWorld`."""
 
     rank_is_thread = True
 
     def __init__(self, world: ThreadsWorld, rank: int) -> None:
+        super().__init__(has_lane=True)
         self._world = world
         self._rank = rank
         self._twin: ThreadsTransport | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ThreadsTransport:
         return self
+
+    def _come(self, value: Any, timeout: float | None, what: str) -> list[Any]:
+        """Meet all ranks in an operation; outside of an episode it is one itself."""
+        if not self._depth:
+            while True:
+                try:
+                    with episode(self, timeout, what):
+                        return self._come(value, timeout, what)
+                except MovedError:
+                    continue
+        if self._left:
+            raise SyncError(f"{what} cannot go on: it was left midway.")
+        try:
+            self._operations += 1
+            return self._world.meet(self._rank, value, timeout, self._place, what)
+        except (SyncError, MovedError) as error:
+            self._fail(error)
+            raise
+
+    def _meet(self, timeout: float | None, what: str) -> None:
+        self._world.meet(self._rank, None, timeout, self._place, what)
+
+    def _tell(self, text: str) -> None:
+        self._world.tell(self._rank, text, self._place)
+
+    def confirm(self, apart: float, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Find nothing: threads agree under one lock."""
 
     @property
     def rank(self) -> int:
@@ -153,14 +214,14 @@ class ThreadsTransport:
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""
-        pieces = self._world.meet(self._rank, local.clone(), timeout)
+        pieces = self._come(local.clone(), timeout, what)
         if any(piece.shape != local.shape for piece in pieces):
             raise AssertionError(f"all_gather needs equal sizes, got {[piece.numel() for piece in pieces]}")
         torch.cat(pieces, out=out)
 
     def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Copy the buffer of rank `src` into `buffer`."""
-        pieces = self._world.meet(self._rank, buffer.clone() if self._rank == src else buffer.numel(), timeout)
+        pieces = self._come(buffer.clone() if self._rank == src else buffer.numel(), timeout, what)
         if any((p.numel() if isinstance(p, Tensor) else p) != buffer.numel() for p in pieces):
             raise AssertionError("broadcast needs equal sizes")
         buffer.copy_(pieces[src])
@@ -174,7 +235,7 @@ class ThreadsTransport:
 
     def gather(self, pieces: Sequence[Tensor], dst: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Copy every rank's own piece into the pieces of rank `dst`."""
-        arrived = self._world.meet(self._rank, pieces[self._rank].clone(), timeout)
+        arrived = self._come(pieces[self._rank].clone(), timeout, what)
         if self._rank == dst:
             for mine, theirs in zip(pieces, arrived, strict=True):
                 mine.copy_(theirs)
@@ -190,7 +251,7 @@ class ThreadsTransport:
         what: str = "a sync",
     ) -> None:
         """Copy the piece of every rank for this one into `out`."""
-        arrived = self._world.meet(self._rank, torch.split(local.clone(), list(local_sizes)), timeout)
+        arrived = self._come(torch.split(local.clone(), list(local_sizes)), timeout, what)
         pieces = [theirs[self._rank] for theirs in arrived]
         if [piece.numel() for piece in pieces] != list(out_sizes):
             raise AssertionError(f"all_to_all needs {[p.numel() for p in pieces]}, but `out_sizes` is {out_sizes}")
@@ -198,7 +259,7 @@ class ThreadsTransport:
 
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace `buffer` by its sum over ranks."""
-        buffer.copy_(torch.stack(self._world.meet(self._rank, buffer.clone(), timeout)).sum(0))
+        buffer.copy_(torch.stack(self._come(buffer.clone(), timeout, what)).sum(0))
 
 
 def run_threads(fn: Callable[..., _Result], world_size: int, *args: Any, timeout: float = 60.0) -> list[_Result]:

@@ -33,7 +33,7 @@ def test_a_second_thread_is_refused_by_name() -> None:
     waiting = threading.Thread(target=compute, args=("waiting", metrics[0]), name="validation")
     waiting.start()
     with world._condition:
-        while not world._condition.wait_for(lambda: 0 in world._here, timeout=0.01):  # nobody tells of the first
+        while not world._condition.wait_for(lambda: 0 in world.lane(0).here, timeout=0.01):  # nobody tells of the first
             pass
     refused = threading.Thread(target=compute, args=("refused", metrics[1]), name="export")
     refused.start()

@@ -204,12 +204,12 @@ def patience_of_the_environment(rank: int, world_size: int) -> tuple[Any, str, A
 
 def counted(rank: int, world_size: int) -> dict[str, tuple[int, int]]:
     """Count the collectives, and the questions to the store, of syncs to which all ranks come."""
-    from syncmetrics.transport.patience import RollCall
+    from syncmetrics.transport.board import Board
     from syncmetrics.transport.process_group.transport import ProcessGroupTransport
     from tests.ranks.faults_data import Everything
 
     counts = {"collectives": 0, "questions": 0}
-    run, ask = ProcessGroupTransport._run, RollCall._ask
+    run, ask = ProcessGroupTransport._run, Board._ask
 
     def counting_run(self: Any, first: Any, post: Any, *args: Any) -> None:
         def counting_post(*given: Any) -> Any:
@@ -223,7 +223,8 @@ def counted(rank: int, world_size: int) -> dict[str, tuple[int, int]]:
         counts["questions"] += 1
         return ask(self, *args)
 
-    ProcessGroupTransport._run, RollCall._ask = counting_run, counting_ask  # type: ignore[assignment]
+    ProcessGroupTransport._run, Board._ask = counting_run, counting_ask  # type: ignore[assignment]
+    probe(rank, world_size)  # once in the life of a group each rank writes down where it is
     few = Everything()
     few.update(rank)
     many = syncmetrics.MetricCollection({f"m{i}": Total() for i in range(30)})

@@ -76,8 +76,19 @@ class _Held:
 
 @dataclass(slots=True)
 class _Rank:
+    """One rank.
+
+    Attributes:
+        rank: Its number.
+        todo: What it has not done yet.
+        late: The meeting that the others have given up, of which it has not heard yet.
+        held: What it holds.
+        steps: What it has done.
+    """
+
     rank: int
     todo: deque[Op]
+    late: int | None = None
     held: dict[str, _Held] = field(default_factory=lambda: {name: _Held() for name in METRICS})
     steps: list[Step] = field(default_factory=list)
 
@@ -97,11 +108,23 @@ def expect(programs: Sequence[Sequence[Op]]) -> list[list[Step]]:
         if not waiting:
             break
         absent = [rank for rank in waiting if rank.todo[0].verb == "absent"]
+        late = [rank for rank in waiting if rank.late is not None and rank not in absent]
+        if late:
+            for rank in late:
+                _fail(rank, Expected(error="SyncTimeoutError", meeting=rank.late))
+                rank.late = None
+            continue
         if not broken and len(waiting) < len(ranks) and len(waiting) > len(absent):
             broken = "PeerLostError"
         if absent:
+            meeting += 1
             if not broken and len(waiting) > len(absent):
-                broken = "SyncTimeoutError"
+                # Those that wait give up, and who was absent is told so when it comes; then they meet again.
+                for rank in waiting:
+                    if rank in absent:
+                        rank.late = meeting
+                    else:
+                        _fail(rank, Expected(error="SyncTimeoutError", meeting=meeting))
             for rank in absent:
                 rank.done(Expected())
             continue

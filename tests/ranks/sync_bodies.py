@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from syncmetrics.transport import resolve_transport
-from syncmetrics.transport.patience import FIRST_SECONDS
+from syncmetrics.transport.roll_call import FIRST_SECONDS
 from tests.ranks.contract import check_transport
 
 

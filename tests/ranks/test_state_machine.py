@@ -147,11 +147,12 @@ class _Runner:
         world = self.world
         while True:
             with world._condition:
-                others = world._here | world._gone
-                if world._broken is not None or (not world._here and len(others) == world.world_size - 1):
+                lane = world.lane(self.transport._lane_number + self.transport._left)
+                others = lane.here | world._gone
+                if lane.verdict is not None or (not lane.here and len(others) == world.world_size - 1):
                     return
                 if len(others) == world.world_size - 1 and not world._gone:
-                    world._break("timeout")
+                    world._give_up(lane, "timeout", self.transport._operations + 1, 0.0)
                     return
             time.sleep(1e-4)
 

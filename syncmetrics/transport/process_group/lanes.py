@@ -16,6 +16,8 @@ import torch._C._distributed_c10d as _c10d
 import torch.distributed as dist
 from torch import Tensor
 
+from syncmetrics.transport.board import Board
+
 __all__ = ["OPEN_TIMEOUT", "Lane", "lane_of", "open_gloo"]
 
 
@@ -101,17 +103,17 @@ def _options(options: Any, limit: timedelta | None) -> Any:
     return options
 
 
-def open_gloo(name: str, rank: int, global_ranks: tuple[int, ...], timeout: timedelta) -> Lane:
+def open_gloo(board: Board, rank: int, world_size: int, timeout: timedelta) -> Lane:
     """Open a CPU lane between the ranks of a group. Collective: every rank of the group must call this.
 
     Torch's `new_group` is no way to it: among a part of the ranks it needs them all to have made as many groups before.
 
     Args:
-        name: The same on all these ranks, and no other lane's.
+        board: Where the ranks find each other: the same on all of them, and no other lane's.
         rank: Rank in the group.
-        global_ranks: The ranks of the world, by rank in the group.
+        world_size: Number of ranks.
         timeout: How long to wait for the other ranks to open it too.
     """
-    store = _c10d.PrefixStore(f"syncmetrics/lane/{name}", dist.distributed_c10d._get_default_store())
-    backend = dist.ProcessGroupGloo(store, rank, len(global_ranks), timeout)
+    store = _c10d.PrefixStore(board.name, dist.distributed_c10d._get_default_store())
+    backend = dist.ProcessGroupGloo(store, rank, world_size, timeout)
     return Lane(backend, None, softly=True, default=OPEN_TIMEOUT)

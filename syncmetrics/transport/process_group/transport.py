@@ -5,30 +5,38 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
-import torch._C._distributed_c10d as _c10d
 import torch.distributed as dist
 from torch import Tensor
 
-from syncmetrics.errors import SyncError
-from syncmetrics.transport.base import span_of
-from syncmetrics.transport.patience import RollCall, Why, current_patience, wait_for
+from syncmetrics.errors import SyncError, said_by
+from syncmetrics.transport.base import MovedError, episode, span_of
+from syncmetrics.transport.board import Board, NoAnswerError
+from syncmetrics.transport.episodes import EpisodicTransport
+from syncmetrics.transport.neighbours import Neighbours
+from syncmetrics.transport.patience import Patience, current_patience
 from syncmetrics.transport.process_group.groups import GroupRef
 from syncmetrics.transport.process_group.lanes import OPEN_TIMEOUT, Lane, lane_of, open_gloo
+from syncmetrics.transport.roll_call import FIRST_SECONDS, QUESTION_SECONDS, SLICE_SECONDS, RollCall, wait_for
 
 __all__ = ["ProcessGroupTransport", "transport_of", "world_transport"]
 
 #: What the words of a backend mean.
-_KINDS: dict[Why, tuple[str, ...]] = {
+_KINDS: dict[Literal["lost", "timeout"], tuple[str, ...]] = {
     "lost": ("connection closed by peer", "connection reset by peer", "broken pipe", "pair closure", "refused"),
     "timeout": ("timed out", "timeout"),
 }
 
+#: Once in the life of a group a rank writes down that it is there, which takes no longer.
+_REGISTER_SECONDS = 10.0
+#: When all ranks are there, opening a lane takes milliseconds.
+_OPENING = timedelta(seconds=30)
 
 _transports: weakref.WeakKeyDictionary[dist.ProcessGroup, ProcessGroupTransport] = weakref.WeakKeyDictionary()
 
@@ -48,29 +56,70 @@ def world_transport() -> ProcessGroupTransport:
 def _transport_over(group: dist.ProcessGroup) -> ProcessGroupTransport:
     transport = _transports.get(group)
     if transport is None:
-        transport = _transports[group] = ProcessGroupTransport(group)
+        transport = _transports[group] = ProcessGroupTransport(_Ranks(group))
     return transport
 
 
-class ProcessGroupTransport:
-    """The ranks of a `torch.distributed` process group.
+class _Ranks:
+    """The ranks of a group, and what they write down for each other: the same for all transports over them.
 
-    Only operations on equal sizes or on sizes known beforehand are used, only on contiguous buffers of the transport's
-    callers, and only ones that gloo and NCCL agree on.
+    Attributes:
+        group: The group, held weakly.
+        rank: Rank of this process in it.
+        global_ranks: The ranks of the world, by rank in the group.
+        backends: Which backend serves which device type: {"cpu": "gloo", "cuda": "nccl"}.
     """
 
     def __init__(self, group: dist.ProcessGroup) -> None:
-        self._group = weakref.ref(group)
-        self._rank = dist.get_rank(group)
-        self._global_ranks = tuple(dist.get_process_group_ranks(group))
-        self._world_size = len(self._global_ranks)
-        self._backends = _backends(group)
-        self._id = f"{getattr(group, 'group_name', '')}{self._global_ranks}"
-        self._cpu_lane: Lane | None = None
+        self.group = weakref.ref(group)
+        self.rank = dist.get_rank(group)
+        self.global_ranks = tuple(dist.get_process_group_ranks(group))
+        self.backends = _backends(group)
+        self._name = f"syncmetrics/{getattr(group, 'group_name', '')}{self.global_ranks}"
+        self._met: tuple[Board, Neighbours] | None = None
+
+    def meet(self) -> tuple[Board, Neighbours]:
+        """Give the board of this life of the group, and the ranks on this host.
+
+        A group may be destroyed and made again under its name, with the same store: each rank counts its lives.
+        """
+        if self._met is None:
+            whole = Board(dist.distributed_c10d._get_default_store, self._name)
+            life = 0
+            if "fake" not in self.backends.values():
+                with suppress(NoAnswerError):
+                    life = whole.count(f"lives/{self.rank}", _REGISTER_SECONDS)
+            board = whole.part(str(life))
+            neighbours = Neighbours(board, self.rank)
+            if life:
+                with suppress(NoAnswerError):
+                    neighbours.register(_REGISTER_SECONDS)
+            self._met = board, neighbours
+        return self._met
+
+
+class ProcessGroupTransport(EpisodicTransport):
+    """The ranks of a `torch.distributed` process group.
+
+    Only operations on equal sizes or on sizes known beforehand are used, only on contiguous buffers of the transport's
+    callers, and only ones that gloo and NCCL agree on. Its first lane is the group itself; the later ones are CPU
+    groups of its own.
+
+    Args:
+        ranks: Of the group.
+        name: Which transport over these ranks it is: empty for the one over the group itself.
+    """
+
+    def __init__(self, ranks: _Ranks, name: str = "") -> None:
+        super().__init__(has_lane=not name and any(map(_is_here, ranks.backends)))
+        self._ranks = ranks
+        self._name = name
+        self._rank = ranks.rank
+        self._global_ranks = ranks.global_ranks
+        self._world_size = len(ranks.global_ranks)
+        self._opened: Lane | None = None
+        self._old: list[tuple[float, Lane]] = []
         self._twin: ProcessGroupTransport | None = None
-        self._meetings = 0
-        self._roll_store: Any = None
-        self._last_met: float | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProcessGroupTransport:
         return self
@@ -93,26 +142,45 @@ class ProcessGroupTransport:
     def wire_device(self, device_types: Sequence[str]) -> torch.device:
         """Give the device to send from.
 
-        It is the one where the data lies if the group serves it, else the CPU, else one that the group serves. A group
-        that serves only devices which this process lacks sends over a CPU group of its own, made at the first transfer.
+        It is the one where the data lies if the lane serves it, else the CPU, else one that the lane serves.
         """
+        backends = self._backends
         kinds = set(device_types)
         if len(kinds) == 1:
             (kind,) = kinds
-            if kind != "cpu" and kind in self._backends and _is_here(kind):
+            if kind != "cpu" and kind in backends and _is_here(kind):
                 return _current_device(kind)
-        if "cpu" in self._backends:
+        if "cpu" in backends:
             return torch.device("cpu")
-        for kind in self._backends:
+        for kind in backends:
             if _is_here(kind):
                 return _current_device(kind)
         return torch.device("cpu")
 
+    @property
+    def _backends(self) -> dict[str, str]:
+        """Which backend serves which device type on the present lane."""
+        return self._ranks.backends if self._lane_number == 0 and self._opened is None else {"cpu": "gloo"}
+
     def twin(self) -> ProcessGroupTransport:
-        """Give a transport over a CPU lane of its own between the same ranks. Collective the first time."""
+        """Give a transport over CPU lanes of its own between the same ranks."""
         if self._twin is None:
-            self._twin = _Twin(self)
+            self._twin = ProcessGroupTransport(self._ranks, f"{self._name}twin/")
         return self._twin
+
+    def confirm(self, apart: float, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Raise what another rank has concluded about this episode, if one may have."""
+        limit = _patience_of(timeout).timeout
+        least = FIRST_SECONDS if limit is None else min(FIRST_SECONDS, limit)
+        if apart < least / 2:
+            return
+        try:
+            self._roll(what).look(QUESTION_SECONDS)
+        except (SyncError, MovedError) as error:
+            self._fail(error)
+            raise
+        except NoAnswerError:
+            pass
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""
@@ -192,82 +260,120 @@ class ProcessGroupTransport:
         """Start an operation, wait for it, and turn what the backend raises into the errors of this package.
 
         The backend gets a limit beyond ours, if there is one: it would otherwise hold the process at its end for as
-        long as the group's timeout. A rank that comes late, but before that, still finds the group in order.
+        long as the group's timeout.
         """
-        patience = current_patience()
-        if timeout is not None:
-            patience = replace(patience, timeout=timeout)
-        limit = None
-        if patience.timeout is not None:
-            limit = timedelta(seconds=patience.timeout + min(max(patience.timeout, 2.0), 30.0))
-        self._meetings += 1
-        roll = RollCall(self._open_store, str(self._meetings), self._rank, self._world_size, what)
+        if not self._depth:
+            self._run_alone(tensor, post, timeout, what)
+            return
+        if self._left:
+            raise SyncError(f"{what} cannot go on: it was left midway.")
+        patience = _patience_of(timeout)
+        limit = _limit_of(patience)
         start = time.monotonic()
+        self._operations += 1
         try:
-            lane = self._lane(tensor, limit)
-            for work in post(lane, limit):
-                if work is not None and lane.pretends:
+            lane = self._lane(tensor)
+            works = [work for work in post(lane, limit) if work is not None]
+            if lane.pretends:
+                for work in works:
                     work.wait()
-                elif work is not None:
-                    wait_for(partial(_finished_within, work, lane.softly), roll, patience)
-            if self._may_be_late(start, patience.timeout):
-                verdict = roll.verdict(0.0)
-                if verdict is not None:
-                    raise verdict
-            self._last_met = time.monotonic()
+            elif len(works) == 1 and lane.softly and works[0].is_completed():
+                works[0].wait()
+            else:
+                wait_for(partial(_finished_within, works, lane.softly), self._roll(what), patience)
+        except (SyncError, MovedError) as error:
+            self._fail(error)
+            raise
         except RuntimeError as error:
             text = str(error).lower()
-            if isinstance(error, SyncError):
-                raise
             why = next((kind for kind, words in _KINDS.items() if any(word in text for word in words)), None)
             if why is None:
                 raise
-            raise roll.conclude(why, time.monotonic() - start) from error
+            concluded = self._roll(what).conclude(why, time.monotonic() - start)
+            self._fail(concluded)
+            raise concluded from error
 
-    def _may_be_late(self, now: float, timeout: float | None) -> bool:
-        """Say whether others may have given up before this rank came: none waits longer than since the last time."""
-        return timeout is not None and (self._last_met is None or now - self._last_met >= timeout)
+    def _run_alone(
+        self,
+        tensor: Tensor,
+        post: Callable[[Lane, timedelta | None], Sequence[Any]],
+        timeout: float | None,
+        what: str,
+    ) -> None:
+        """Do one operation that is an episode of its own."""
+        while True:
+            try:
+                with episode(self, timeout, what):
+                    self._run(tensor, post, timeout, what)
+                return
+            except MovedError:
+                continue
 
-    def _open_store(self) -> Any:
-        """Give the place where waiting ranks write their names."""
-        if self._roll_store is None:
-            store = dist.distributed_c10d._get_default_store()
-            self._roll_store = _c10d.PrefixStore(f"syncmetrics/roll/{self._id}", store)
-        return self._roll_store
+    def _roll(self, what: str) -> RollCall:
+        board, neighbours = self._ranks.meet()
+        return RollCall(
+            board.part(f"{self._name}{self._lane_number}"),
+            self._rank,
+            self._world_size,
+            what,
+            self._place,
+            neighbours,
+        )
+
+    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Begin an episode. Collective if the lane was left midway, or if there is none yet."""
+        self._ranks.meet()
+        super().begin(timeout=timeout, what=what)
+
+    def _meet(self, timeout: float | None, what: str) -> None:
+        now = time.monotonic()
+        self._old = [(until, lane) for until, lane in self._old if until > now]  # an operation holds the others up
+        if self._opened is not None:
+            limit = _limit_of(_patience_of(timeout)) or OPEN_TIMEOUT
+            self._old.append((now + limit.total_seconds(), self._opened))
+            self._opened = None
+        patience = _patience_of(timeout)
+        if patience.timeout is None:
+            patience = replace(patience, timeout=OPEN_TIMEOUT.total_seconds())
+        roll = self._roll(what)
+        roll.assemble(patience)
+        try:
+            name = self._ranks.meet()[0].part(f"{self._name}{self._lane_number}/lane")
+            self._opened = open_gloo(name, self._rank, self._world_size, _OPENING)
+        except RuntimeError as error:
+            raise roll.conclude("timeout", time.monotonic() - now) from error
+        except BaseException as error:
+            roll.leave(f"rank {self._rank} has left {what} midway: {said_by(error)}")
+            raise
+
+    def _tell(self, text: str) -> None:
+        self._roll(self._what).leave(text)
 
     def _point_to_point(self, piece: Tensor) -> Tensor:
         """Give a buffer that can be sent from rank to rank: gloo does so from the CPU alone."""
         kind = piece.device.type
         return piece.cpu() if kind != "cpu" and self._backends.get(kind) == "gloo" else piece
 
-    def _lane(self, tensor: Tensor, limit: timedelta | None) -> Lane:
+    def _lane(self, tensor: Tensor) -> Lane:
+        if self._opened is not None:
+            return self._opened
         kind = tensor.device.type
-        if kind in self._backends:
-            group = self._group()
-            if group is None:
-                raise SyncError("the process group of this metric has been destroyed.")
-            return lane_of(group, self._global_ranks, kind, self._backends[kind])
-        assert kind == "cpu", f"no lane for {kind}: the buffer must lie where wire_device said"
-        if self._cpu_lane is None:
-            self._cpu_lane = open_gloo(f"cpu/{self._id}", self._rank, self._global_ranks, limit or OPEN_TIMEOUT)
-        return self._cpu_lane
+        assert kind in self._backends, f"no lane for {kind}: the buffer must lie where wire_device said"
+        group = self._ranks.group()
+        if group is None:
+            raise SyncError("the process group of this metric has been destroyed.")
+        return lane_of(group, self._global_ranks, kind, self._backends[kind])
 
 
-class _Twin(ProcessGroupTransport):
-    """The same ranks over a CPU lane of its own, whatever the group itself serves."""
+def _patience_of(timeout: float | None) -> Patience:
+    patience = current_patience()
+    return patience if timeout is None else replace(patience, timeout=timeout)
 
-    def __init__(self, parent: ProcessGroupTransport) -> None:
-        self._group = parent._group
-        self._rank = parent._rank
-        self._global_ranks = parent._global_ranks
-        self._world_size = parent._world_size
-        self._backends = {}
-        self._id = f"twin/{parent._id}"
-        self._cpu_lane = None
-        self._twin = None
-        self._meetings = 0
-        self._roll_store = None
-        self._last_met = None
+
+def _limit_of(patience: Patience) -> timedelta | None:
+    if patience.timeout is None:
+        return None
+    return timedelta(seconds=patience.timeout + min(max(patience.timeout, 2.0), 30.0))
 
 
 def _backends(group: dist.ProcessGroup) -> dict[str, str]:
@@ -288,25 +394,26 @@ def _current_device(kind: str) -> torch.device:
     return torch.device(kind, getattr(torch, kind).current_device()) if kind != "mps" else torch.device("mps")
 
 
-def _finished_within(work: Any, softly: bool, seconds: float) -> bool:
-    """Wait for at most so long.
+def _finished_within(works: Sequence[Any], softly: bool, seconds: float) -> bool:
+    """Wait for all operations for at most so long, and raise what one of them raises, whichever it is.
 
     Gloo leaves an operation going when a wait runs out. NCCL takes that for the end of the communicator, and is only
     asked.
     """
-    if softly:
-        try:
-            work.wait(timedelta(seconds=seconds))
-        except RuntimeError:
-            if not work.is_completed():
-                return False
-            work.wait()  # it may have ended just then, well or badly
-        return True
     deadline, pause = time.monotonic() + seconds, 1e-5
-    while not work.is_completed():
-        if time.monotonic() > deadline:
+    while True:
+        going = [work for work in works if not work.is_completed()]
+        for work in works:
+            if work not in going:
+                work.wait()  # which raises what it ended with
+        if not going:
+            return True
+        left = deadline - time.monotonic()
+        if left <= 0:
             return False
-        time.sleep(pause)
-        pause = min(2 * pause, 1e-3)
-    work.wait()
-    return True
+        if softly:
+            with suppress(RuntimeError):  # that the time is over; how it ended is asked above
+                going[0].wait(timedelta(seconds=max(min(left, SLICE_SECONDS if len(works) > 1 else left), 0.001)))
+        else:
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, 1e-3)

@@ -1,0 +1,84 @@
+"""Episodes: operations that belong together, over a lane that is never used again once one was left midway.
+
+A lane is one way for bytes to go between the ranks of a group, on which operation number n of one rank meets number n
+of the others. That holds as long as every rank goes through all of them. A rank that leaves midway (its patience is
+over, a connection broke, an exception or a signal came in between) does not come back to that lane: its next episode
+begins with a meeting of all ranks on a fresh one, and the others follow when they find out.
+"""
+
+from __future__ import annotations
+
+from syncmetrics.errors import PeerLostError, SyncError, said_by
+from syncmetrics.transport.roll_call import Place
+
+__all__ = ["EpisodicTransport"]
+
+
+class EpisodicTransport:
+    """Which lane a rank is on, and where: what transports over several lanes have in common.
+
+    Args:
+        has_lane: Whether there is one to begin with.
+    """
+
+    def __init__(self, has_lane: bool) -> None:
+        self._lane_number = 0 if has_lane else -1
+        self._left = not has_lane
+        self._operations = 0
+        self._first = 0
+        self._depth = 0
+        self._lost: PeerLostError | None = None
+        self._what = "a sync"
+
+    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
+        """Begin an episode, or one inside of another. If the lane was left midway, all ranks meet on a fresh one."""
+        if self._lost is not None:
+            raise PeerLostError(str(self._lost), self._lost.missing)
+        if self._left:
+            self._lane_number += 1
+            self._operations = self._first = 0
+            try:
+                self._meet(timeout, what)
+            except SyncError as error:
+                self._fail(error)
+                raise
+            self._left = False
+            self._first = 1
+        elif not self._depth:
+            self._first = self._operations + 1
+        self._what = what
+        self._depth += 1
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End an episode.
+
+        Args:
+            error: Why this rank leaves it midway, if it does and the others do not know of it.
+        """
+        self._depth -= 1
+        if error is not None and not self._left:
+            self._left = True
+            self._tell(f"rank {self.rank} has left {self._what} midway: {said_by(error)}")
+
+    def _fail(self, error: BaseException) -> None:
+        """Remember that an operation has failed, so that the lane is of no use any more."""
+        self._left = True
+        if isinstance(error, PeerLostError) and error.missing:
+            self._lost = error
+
+    @property
+    def _place(self) -> Place:
+        return Place(self._lane_number, self._first, self._operations)
+
+    @property
+    def rank(self) -> int:
+        """Rank in the group."""
+        raise NotImplementedError
+
+    def _meet(self, timeout: float | None, what: str) -> None:
+        """Open the lane number `self._lane_number` together with all other ranks."""
+        raise NotImplementedError
+
+    def _tell(self, text: str) -> None:
+        """Tell the others that this rank has left the lane. It does not raise."""
+        raise NotImplementedError
