@@ -17,7 +17,17 @@ from torch import Tensor
 
 from syncmetrics.errors import PacketError, PeerError, SchemaMismatchError, SyncRefusedError
 
-__all__ = ["MovedError", "Transport", "caller_of", "episode", "leave_pending", "release", "reserve", "settle", "span_of"]
+__all__ = [
+    "MovedError",
+    "Transport",
+    "caller_of",
+    "episode",
+    "leave_pending",
+    "release",
+    "reserve",
+    "settle",
+    "span_of",
+]
 
 
 @runtime_checkable
