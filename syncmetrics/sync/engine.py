@@ -52,8 +52,9 @@ from syncmetrics.transport.base import MovedError, caller_of, episode, settle
 
 _Result = TypeVar("_Result")
 _REPORTED = "_reported_by_syncmetrics"
+_AFTERWARDS = "_after_the_exchange_of_syncmetrics"
 
-__all__ = ["is_reported", "mark_reported", "report_failure", "shadow_sync", "sync_parts"]
+__all__ = ["is_afterwards", "is_reported", "mark_reported", "report_failure", "shadow_sync", "sync_parts"]
 
 
 def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merged] | None:
@@ -159,12 +160,16 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
             make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
             merged = _transfer(here, route, label, make_ready, partial(fold_all, packets=arrived.packets), memory)
     # From here on no rank needs this one any more.
-    if verdict.values is not None and route.receives:
-        merged = fold_all(verdict.values, packets=arrived.packets, sums=verdict.sums)
-    memory.buffers = buffers
-    if merged is None or brought is parts:
-        return merged
-    return put_together(parts, list(zip(brought, merged, strict=True)))
+    try:
+        if verdict.values is not None and route.receives:
+            merged = fold_all(verdict.values, packets=arrived.packets, sums=verdict.sums)
+        memory.buffers = buffers
+        if merged is None or brought is parts:
+            return merged
+        return put_together(parts, list(zip(brought, merged, strict=True)))
+    except BaseException as error:
+        setattr(error, _AFTERWARDS, True)
+        raise
 
 
 def _transfer(
@@ -294,6 +299,11 @@ def mark_reported(error: BaseException) -> None:
 def is_reported(error: BaseException) -> bool:
     """Whether the other ranks have heard of an error."""
     return bool(getattr(error, _REPORTED, False))
+
+
+def is_afterwards(error: BaseException) -> bool:
+    """Whether an error was raised when all ranks had the states of all, so that the sync counts as done."""
+    return bool(getattr(error, _AFTERWARDS, False))
 
 
 def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:

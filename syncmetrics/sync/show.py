@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from syncmetrics.errors import SyncError
-from syncmetrics.sync.engine import report_failure, sync_parts
+from syncmetrics.sync.engine import is_afterwards, report_failure, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.manifest import Part
 from syncmetrics.sync.node import Node, Syncable, Together
@@ -37,10 +36,9 @@ def sync_nodes(nodes: Sequence[Syncable], route: Route, label: str, *, opening: 
         raise
     try:
         merged = sync_parts(parts, route, label=label)
-    except SyncError:  # no rank is past it
-        raise
-    except Exception:  # the states were exchanged: this rank alone, or all of them, could not reduce them
-        leave_epoch(nodes)
+    except BaseException as error:
+        if is_afterwards(error):  # this rank alone, or all of them, could not reduce what they have
+            leave_epoch(nodes)
         raise
     leave_epoch(nodes)
     return merged

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from syncmetrics import PeerError, PeerLostError, SchemaMismatchError, SyncError, SyncTimeoutError
-from tests.ranks import faults_code, faults_data, faults_gone, faults_join
+from tests.ranks import faults_code, faults_data, faults_gone, faults_join, faults_left
 from tests.ranks.faults_watch import Seen, Watch, probe
 
 __all__ = ["SCENARIOS", "Scenario", "run_alone", "run_family"]
@@ -344,7 +344,50 @@ def _joining() -> list[Scenario]:
     ]
 
 
-SCENARIOS = (*_differing(), *_failing(), *_straying(), *_absent(), *_joining())
+def _left() -> list[Scenario]:
+    """Syncs that were left in the middle: the ranks are in step again afterwards."""
+    g = faults_left
+    return [
+        Scenario("a state without data", g.not_on_a_device, PeerError, words=("lies on the meta device",)),
+        Scenario(
+            "no memory for a large result",
+            g.no_memory,
+            PeerError,
+            words=("rank 0: RuntimeError: can't allocate memory",),
+        ),
+        Scenario(
+            "an interrupt while a rank waits",
+            g.interrupted,
+            PeerError,
+            words=("rank 0 has left sync 1 of `Rows` midway: BoomError: the time is up",),
+        ),
+        Scenario(
+            "an interrupt in a large transfer",
+            g.interrupted_in_transfer,
+            PeerError,
+            words=("rank 0 has left sync 1 of `Rows` midway: BoomError: in the middle",),
+            lives=False,
+            within=10.0,
+        ),
+        Scenario(
+            "a rank gives up and goes on to another metric",
+            g.on_to_another,
+            SyncTimeoutError,
+            words=("did not come to sync 1 of `Total`",),
+            missing=lambda world_size: tuple(range(1, world_size)),
+        ),
+        Scenario(
+            "a first background sync is tried again",
+            g.tried_again,
+            SyncTimeoutError,
+            worlds=(2, 3),
+            words=("did not come",),
+            missing=last,
+        ),
+    ]
+
+
+SCENARIOS = (*_differing(), *_failing(), *_straying(), *_absent(), *_left(), *_joining())
 
 
 def run_alone(rank: int, world_size: int, name: str, *args: Any) -> tuple[list[Seen], Seen | None]:
