@@ -58,8 +58,8 @@ def test_large_states_cost_as_many_operations_at_any_size(kind: str) -> None:
 def test_large_float_sums_cost_one_more_and_a_broadcast_of_each_rank() -> None:
     for world_size in (2, 4, 16):
         for record in run_threads(_counted, world_size, "floats"):
-            assert record.collectives == 2 + world_size
-            assert record.bytes_received < 1_600_000 * 2.5 + world_size * packet_size(world_size)
+            assert record.collectives == 4 + world_size  # the exchange, two votes, the slices, and what became of them
+            assert record.bytes_received < 1_600_000 * 2.5 + 3 * world_size * packet_size(world_size)
 
 
 def test_the_page_shows_the_model() -> None:
