@@ -68,4 +68,4 @@ def test_a_cut_link_is_told_on_both_sides_within_the_timeout_and_a_second(hosts:
             rank.communicate()
     missing, seconds = zip(*(text.strip().rsplit(" ", 1) for text in said), strict=True)
     assert missing == ("(2, 3)", "(2, 3)", "()", "()")
-    assert max(map(float, seconds)) < 3.0 + 1.0 + 2.0  # the last two for a machine that is busy
+    assert max(map(float, seconds)) < 3.0 + 1.0 + 6.0  # the last ones for a machine that is busy; it was minutes
