@@ -20,10 +20,9 @@ from torch import Tensor
 
 from syncmetrics.errors import PacketError, PeerError, StateError, SyncError, said_by
 from syncmetrics.states.plain import decode_plain, encode_plain
-from syncmetrics.sync import Merged, Node, Route, Syncable, is_reported, mark_reported, put_back, sync_nodes
+from syncmetrics.sync import Merged, Node, Route, Syncable, episode, is_reported, mark_reported, put_back, sync_nodes
 from syncmetrics.sync.manifest import Form
 from syncmetrics.sync.packet import decode_bundle, encode_bundle, read_bytes, write_bytes
-from syncmetrics.transport.base import episode
 from syncmetrics.transport.patience import current_patience
 
 __all__ = ["compute_on_one", "decode_value", "encode_value"]

@@ -8,10 +8,16 @@ begins with a meeting of all ranks on a fresh one, and the others follow when th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from syncmetrics.errors import PeerLostError, SyncError, said_by
+from syncmetrics.transport.base import MovedError
 from syncmetrics.transport.roll_call import Place
 
 __all__ = ["EpisodicTransport"]
+
+_Result = TypeVar("_Result")
 
 
 class EpisodicTransport:
@@ -65,6 +71,25 @@ class EpisodicTransport:
         self._left = True
         if isinstance(error, PeerLostError) and error.missing:
             self._lost = error
+
+    def _within_episode(self, timeout: float | None, what: str, operate: Callable[[], _Result]) -> _Result:
+        """Do one operation: in the episode that has begun, or as one by itself."""
+        if self._depth:
+            if self._left:
+                raise SyncError(f"{what} cannot go on: it was left midway.")
+            return operate()
+        while True:
+            try:
+                self.begin(timeout=timeout, what=what)
+                try:
+                    result = operate()
+                except BaseException as error:
+                    self.end(error)
+                    raise
+                self.end()
+                return result
+            except MovedError:
+                continue
 
     @property
     def _place(self) -> Place:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
-from syncmetrics.transport.base import MovedError, episode, settle
+from syncmetrics.transport.base import MovedError, settle
 from syncmetrics.transport.episodes import EpisodicTransport
 from syncmetrics.transport.roll_call import Place, Verdict
 
@@ -161,22 +161,17 @@ class ThreadsTransport(EpisodicTransport):
         return self
 
     def _come(self, value: Any, timeout: float | None, what: str) -> list[Any]:
-        """Meet all ranks in an operation; outside of an episode it is one itself."""
-        if not self._depth:
-            while True:
-                try:
-                    with episode(self, timeout, what):
-                        return self._come(value, timeout, what)
-                except MovedError:
-                    continue
-        if self._left:
-            raise SyncError(f"{what} cannot go on: it was left midway.")
-        try:
+        """Meet all ranks in an operation."""
+
+        def operate() -> list[Any]:
             self._operations += 1
-            return self._world.meet(self._rank, value, timeout, self._place, what)
-        except (SyncError, MovedError) as error:
-            self._fail(error)
-            raise
+            try:
+                return self._world.meet(self._rank, value, timeout, self._place, what)
+            except (SyncError, MovedError) as error:
+                self._fail(error)
+                raise
+
+        return self._within_episode(timeout, what, operate)
 
     def _meet(self, timeout: float | None, what: str) -> None:
         self._world.meet(self._rank, None, timeout, self._place, what)

@@ -62,6 +62,8 @@ def later_than_the_grace(watch: Watch, rank: int, world_size: int) -> None:
         wait_to_hear("later: over")
     else:
         say("later: over")
+    metric.sync_timeout = 30.0
+    watch.right("after", metric.compute, torch.arange(world_size).repeat_interleave(10).float(), metric)
 
 
 def stopped(watch: Watch, rank: int, world_size: int) -> None:

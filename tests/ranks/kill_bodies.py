@@ -35,6 +35,6 @@ def killed(rank: int, world_size: int, seed: int) -> list[tuple[str, tuple[int, 
             seen.append((type(error).__name__, error.missing, time.monotonic() - start))
         if rank == victim:
             kill.join()
-            time.sleep(60.0)
+            signal.pause()
         metric.update(torch.ones(1))
     return seen

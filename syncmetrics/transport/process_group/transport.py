@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from syncmetrics.errors import SyncError, said_by
-from syncmetrics.transport.base import MovedError, episode, span_of
+from syncmetrics.transport.base import MovedError, span_of
 from syncmetrics.transport.board import Board, NoAnswerError
 from syncmetrics.transport.episodes import EpisodicTransport
 from syncmetrics.transport.neighbours import Neighbours
@@ -262,12 +262,11 @@ class ProcessGroupTransport(EpisodicTransport):
         The backend gets a limit beyond ours, if there is one: it would otherwise hold the process at its end for as
         long as the group's timeout.
         """
-        if not self._depth:
-            self._run_alone(tensor, post, timeout, what)
-            return
-        if self._left:
-            raise SyncError(f"{what} cannot go on: it was left midway.")
-        patience = _patience_of(timeout)
+        self._within_episode(timeout, what, partial(self._operate, tensor, post, _patience_of(timeout), what))
+
+    def _operate(
+        self, tensor: Tensor, post: Callable[[Lane, timedelta | None], Sequence[Any]], patience: Patience, what: str
+    ) -> None:
         limit = _limit_of(patience)
         start = time.monotonic()
         self._operations += 1
@@ -292,22 +291,6 @@ class ProcessGroupTransport(EpisodicTransport):
             concluded = self._roll(what).conclude(why, time.monotonic() - start)
             self._fail(concluded)
             raise concluded from error
-
-    def _run_alone(
-        self,
-        tensor: Tensor,
-        post: Callable[[Lane, timedelta | None], Sequence[Any]],
-        timeout: float | None,
-        what: str,
-    ) -> None:
-        """Do one operation that is an episode of its own."""
-        while True:
-            try:
-                with episode(self, timeout, what):
-                    self._run(tensor, post, timeout, what)
-                return
-            except MovedError:
-                continue
 
     def _roll(self, what: str) -> RollCall:
         board, neighbours = self._ranks.meet()
