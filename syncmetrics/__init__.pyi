@@ -22,6 +22,9 @@ from syncmetrics import (
     frameworks as frameworks,
 )
 from syncmetrics import (
+    image as image,
+)
+from syncmetrics import (
     logger as logger,
 )
 from syncmetrics import (
@@ -40,6 +43,9 @@ from syncmetrics import (
     schedule as schedule,
 )
 from syncmetrics import (
+    segmentation as segmentation,
+)
+from syncmetrics import (
     shuffle as shuffle,
 )
 from syncmetrics import (
@@ -50,6 +56,9 @@ from syncmetrics import (
 )
 from syncmetrics import (
     testing as testing,
+)
+from syncmetrics import (
+    text as text,
 )
 from syncmetrics import (
     transport as transport,
@@ -63,14 +72,99 @@ from syncmetrics.aggregation import MeanMetric as MeanMetric
 from syncmetrics.aggregation import MinMetric as MinMetric
 from syncmetrics.aggregation import Quantile as Quantile
 from syncmetrics.aggregation import SumMetric as SumMetric
+from syncmetrics.checkpoint import StatefulMetrics as StatefulMetrics
+from syncmetrics.checkpoint import load_state as load_state
+from syncmetrics.checkpoint import save_state as save_state
+from syncmetrics.classification import AUROC as AUROC
+from syncmetrics.classification import EER as EER
+from syncmetrics.classification import ROC as ROC
+from syncmetrics.classification import Accuracy as Accuracy
+from syncmetrics.classification import AveragePrecision as AveragePrecision
 from syncmetrics.classification import BinaryAccuracy as BinaryAccuracy
 from syncmetrics.classification import BinaryAUROC as BinaryAUROC
 from syncmetrics.classification import BinaryAveragePrecision as BinaryAveragePrecision
+from syncmetrics.classification import BinaryCohenKappa as BinaryCohenKappa
+from syncmetrics.classification import BinaryConfusionMatrix as BinaryConfusionMatrix
+from syncmetrics.classification import BinaryEER as BinaryEER
+from syncmetrics.classification import BinaryF1Score as BinaryF1Score
+from syncmetrics.classification import BinaryFBetaScore as BinaryFBetaScore
+from syncmetrics.classification import BinaryHammingDistance as BinaryHammingDistance
+from syncmetrics.classification import BinaryJaccardIndex as BinaryJaccardIndex
+from syncmetrics.classification import BinaryMatthewsCorrCoef as BinaryMatthewsCorrCoef
+from syncmetrics.classification import BinaryNegativePredictiveValue as BinaryNegativePredictiveValue
+from syncmetrics.classification import BinaryPrecision as BinaryPrecision
+from syncmetrics.classification import BinaryPrecisionAtFixedRecall as BinaryPrecisionAtFixedRecall
+from syncmetrics.classification import BinaryPrecisionRecallCurve as BinaryPrecisionRecallCurve
+from syncmetrics.classification import BinaryRecall as BinaryRecall
+from syncmetrics.classification import BinaryRecallAtFixedPrecision as BinaryRecallAtFixedPrecision
+from syncmetrics.classification import BinaryROC as BinaryROC
+from syncmetrics.classification import BinarySensitivityAtSpecificity as BinarySensitivityAtSpecificity
+from syncmetrics.classification import BinarySpecificity as BinarySpecificity
+from syncmetrics.classification import BinarySpecificityAtSensitivity as BinarySpecificityAtSensitivity
+from syncmetrics.classification import BinaryStatScores as BinaryStatScores
+from syncmetrics.classification import CohenKappa as CohenKappa
+from syncmetrics.classification import ConfusionMatrix as ConfusionMatrix
+from syncmetrics.classification import ExactMatch as ExactMatch
+from syncmetrics.classification import F1Score as F1Score
+from syncmetrics.classification import FBetaScore as FBetaScore
+from syncmetrics.classification import HammingDistance as HammingDistance
+from syncmetrics.classification import JaccardIndex as JaccardIndex
+from syncmetrics.classification import MatthewsCorrCoef as MatthewsCorrCoef
 from syncmetrics.classification import MulticlassAccuracy as MulticlassAccuracy
+from syncmetrics.classification import MulticlassAUROC as MulticlassAUROC
+from syncmetrics.classification import MulticlassAveragePrecision as MulticlassAveragePrecision
+from syncmetrics.classification import MulticlassCohenKappa as MulticlassCohenKappa
 from syncmetrics.classification import MulticlassConfusionMatrix as MulticlassConfusionMatrix
+from syncmetrics.classification import MulticlassEER as MulticlassEER
+from syncmetrics.classification import MulticlassExactMatch as MulticlassExactMatch
 from syncmetrics.classification import MulticlassF1Score as MulticlassF1Score
+from syncmetrics.classification import MulticlassFBetaScore as MulticlassFBetaScore
+from syncmetrics.classification import MulticlassHammingDistance as MulticlassHammingDistance
+from syncmetrics.classification import MulticlassJaccardIndex as MulticlassJaccardIndex
+from syncmetrics.classification import MulticlassMatthewsCorrCoef as MulticlassMatthewsCorrCoef
+from syncmetrics.classification import MulticlassNegativePredictiveValue as MulticlassNegativePredictiveValue
 from syncmetrics.classification import MulticlassPrecision as MulticlassPrecision
+from syncmetrics.classification import MulticlassPrecisionAtFixedRecall as MulticlassPrecisionAtFixedRecall
+from syncmetrics.classification import MulticlassPrecisionRecallCurve as MulticlassPrecisionRecallCurve
 from syncmetrics.classification import MulticlassRecall as MulticlassRecall
+from syncmetrics.classification import MulticlassRecallAtFixedPrecision as MulticlassRecallAtFixedPrecision
+from syncmetrics.classification import MulticlassROC as MulticlassROC
+from syncmetrics.classification import MulticlassSensitivityAtSpecificity as MulticlassSensitivityAtSpecificity
+from syncmetrics.classification import MulticlassSpecificity as MulticlassSpecificity
+from syncmetrics.classification import MulticlassSpecificityAtSensitivity as MulticlassSpecificityAtSensitivity
+from syncmetrics.classification import MulticlassStatScores as MulticlassStatScores
+from syncmetrics.classification import MultilabelAccuracy as MultilabelAccuracy
+from syncmetrics.classification import MultilabelAUROC as MultilabelAUROC
+from syncmetrics.classification import MultilabelAveragePrecision as MultilabelAveragePrecision
+from syncmetrics.classification import MultilabelConfusionMatrix as MultilabelConfusionMatrix
+from syncmetrics.classification import MultilabelEER as MultilabelEER
+from syncmetrics.classification import MultilabelExactMatch as MultilabelExactMatch
+from syncmetrics.classification import MultilabelF1Score as MultilabelF1Score
+from syncmetrics.classification import MultilabelFBetaScore as MultilabelFBetaScore
+from syncmetrics.classification import MultilabelHammingDistance as MultilabelHammingDistance
+from syncmetrics.classification import MultilabelJaccardIndex as MultilabelJaccardIndex
+from syncmetrics.classification import MultilabelMatthewsCorrCoef as MultilabelMatthewsCorrCoef
+from syncmetrics.classification import MultilabelNegativePredictiveValue as MultilabelNegativePredictiveValue
+from syncmetrics.classification import MultilabelPrecision as MultilabelPrecision
+from syncmetrics.classification import MultilabelPrecisionAtFixedRecall as MultilabelPrecisionAtFixedRecall
+from syncmetrics.classification import MultilabelPrecisionRecallCurve as MultilabelPrecisionRecallCurve
+from syncmetrics.classification import MultilabelRecall as MultilabelRecall
+from syncmetrics.classification import MultilabelRecallAtFixedPrecision as MultilabelRecallAtFixedPrecision
+from syncmetrics.classification import MultilabelROC as MultilabelROC
+from syncmetrics.classification import MultilabelSensitivityAtSpecificity as MultilabelSensitivityAtSpecificity
+from syncmetrics.classification import MultilabelSpecificity as MultilabelSpecificity
+from syncmetrics.classification import MultilabelSpecificityAtSensitivity as MultilabelSpecificityAtSensitivity
+from syncmetrics.classification import MultilabelStatScores as MultilabelStatScores
+from syncmetrics.classification import NegativePredictiveValue as NegativePredictiveValue
+from syncmetrics.classification import Precision as Precision
+from syncmetrics.classification import PrecisionAtFixedRecall as PrecisionAtFixedRecall
+from syncmetrics.classification import PrecisionRecallCurve as PrecisionRecallCurve
+from syncmetrics.classification import Recall as Recall
+from syncmetrics.classification import RecallAtFixedPrecision as RecallAtFixedPrecision
+from syncmetrics.classification import SensitivityAtSpecificity as SensitivityAtSpecificity
+from syncmetrics.classification import Specificity as Specificity
+from syncmetrics.classification import SpecificityAtSensitivity as SpecificityAtSensitivity
+from syncmetrics.classification import StatScores as StatScores
 from syncmetrics.data import EvalSampler as EvalSampler
 from syncmetrics.data import valid_mask as valid_mask
 from syncmetrics.errors import PacketError as PacketError
@@ -109,6 +203,8 @@ from syncmetrics.schedule import share_errors as share_errors
 from syncmetrics.shuffle import distinct_mask as distinct_mask
 from syncmetrics.states import RowBuffer as RowBuffer
 from syncmetrics.states import dim_zero_cat as dim_zero_cat
+from syncmetrics.states import exact_add as exact_add
+from syncmetrics.states import exact_value as exact_value
 from syncmetrics.sync import SyncRecord as SyncRecord
 from syncmetrics.sync import Trace as Trace
 from syncmetrics.sync import trace as trace
@@ -119,3 +215,17 @@ from syncmetrics.transport import set_sync_timeout as set_sync_timeout
 from syncmetrics.wrappers import ClasswiseWrapper as ClasswiseWrapper
 
 __version__: str
+from syncmetrics.image import PeakSignalNoiseRatio as PeakSignalNoiseRatio
+from syncmetrics.image import StructuralSimilarityIndexMeasure as StructuralSimilarityIndexMeasure
+from syncmetrics.segmentation import DiceScore as DiceScore
+from syncmetrics.segmentation import GeneralizedDiceScore as GeneralizedDiceScore
+from syncmetrics.segmentation import MeanIoU as MeanIoU
+from syncmetrics.text import BLEUScore as BLEUScore
+from syncmetrics.text import CharErrorRate as CharErrorRate
+from syncmetrics.text import EditDistance as EditDistance
+from syncmetrics.text import MatchErrorRate as MatchErrorRate
+from syncmetrics.text import Perplexity as Perplexity
+from syncmetrics.text import SacreBLEUScore as SacreBLEUScore
+from syncmetrics.text import WordErrorRate as WordErrorRate
+from syncmetrics.text import WordInfoLost as WordInfoLost
+from syncmetrics.text import WordInfoPreserved as WordInfoPreserved

@@ -18,6 +18,7 @@ Every `SyncError` but `PacketError` is raised with the same text on every rank t
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 
 __all__ = [
@@ -95,6 +96,28 @@ class PeerLostError(_MissingRanksError):
 
 class PacketError(SyncError):
     """Bytes received are not a packet of this protocol version."""
+
+
+class Mark(enum.Enum):
+    """What the ranks know of an error, of any class, that is on its way through the layers of this package."""
+
+    TOLD = "told"  #: the ranks that were in the same episode know
+    AGREED = "agreed"  #: all ranks know, and go on together: nobody has left the others midway
+    REPORTED = "reported"  #: `share_errors` has told it, or need not
+    AFTERWARDS = "afterwards"  #: all ranks had the states of all when it was raised: the sync counts as done
+
+
+_MARKS = "_marks_of_syncmetrics"
+
+
+def mark(error: BaseException, what: Mark) -> None:
+    """Write down what the ranks know of an error, with the error itself."""
+    setattr(error, _MARKS, {*getattr(error, _MARKS, ()), what})
+
+
+def is_marked(error: BaseException, what: Mark) -> bool:
+    """Say whether this was written down."""
+    return what in getattr(error, _MARKS, ())
 
 
 def said_by(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from typing import Any
@@ -43,6 +44,11 @@ def local_bits(metric: torch.nn.Module) -> Any:
         for name, module in metric.named_modules()
         if isinstance(module, Metric)
     ]
+
+
+def about(state_dict: Any, prefix: str = "") -> Any:
+    """Read what a state dict says of the states in it."""
+    return json.loads(bytes(state_dict[prefix + "_about"]))
 
 
 class Total(Metric):

@@ -63,8 +63,8 @@ def manifests(draw: Any) -> Manifest:
     if status is Status.ERROR:
         return Manifest(status, sequence, fingerprint, label, message=draw(TEXT))
     counts = draw(st.lists(numbers, max_size=5).map(tuple))
-    fresh = tuple(draw(st.booleans()) for _ in counts)
-    return Manifest(status, sequence, fingerprint, label, counts, tuple(draw(st.lists(records(), max_size=8))), fresh)
+    epochs = tuple(draw(st.integers(0, (1 << 63) - 1)) for _ in counts)
+    return Manifest(status, sequence, fingerprint, label, counts, tuple(draw(st.lists(records(), max_size=8))), epochs)
 
 
 def noise(dtype: torch.dtype, shape: tuple[int, ...], seed: int) -> Tensor:

@@ -1,23 +1,197 @@
-"""Classification metrics for two and for many classes."""
+"""Classification metrics for two classes, for many classes and for many labels."""
 
-from syncmetrics.classification.auroc import BinaryAUROC
-from syncmetrics.classification.average_precision import BinaryAveragePrecision
-from syncmetrics.classification.binary_accuracy import BinaryAccuracy
-from syncmetrics.classification.confusion_matrix import MulticlassConfusionMatrix
-from syncmetrics.classification.multiclass import (
-    MulticlassAccuracy,
+from syncmetrics.classification.accuracy import Accuracy, BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
+from syncmetrics.classification.agreement import (
+    BinaryCohenKappa,
+    BinaryMatthewsCorrCoef,
+    CohenKappa,
+    MatthewsCorrCoef,
+    MulticlassCohenKappa,
+    MulticlassMatthewsCorrCoef,
+    MultilabelMatthewsCorrCoef,
+)
+from syncmetrics.classification.auroc import AUROC, BinaryAUROC, MulticlassAUROC, MultilabelAUROC
+from syncmetrics.classification.average_precision import (
+    AveragePrecision,
+    BinaryAveragePrecision,
+    MulticlassAveragePrecision,
+    MultilabelAveragePrecision,
+)
+from syncmetrics.classification.confusion_matrix import (
+    BinaryConfusionMatrix,
+    ConfusionMatrix,
+    MulticlassConfusionMatrix,
+    MultilabelConfusionMatrix,
+)
+from syncmetrics.classification.eer import EER, BinaryEER, MulticlassEER, MultilabelEER
+from syncmetrics.classification.exact_match import ExactMatch, MulticlassExactMatch, MultilabelExactMatch
+from syncmetrics.classification.f_beta import (
+    BinaryF1Score,
+    BinaryFBetaScore,
+    F1Score,
+    FBetaScore,
     MulticlassF1Score,
+    MulticlassFBetaScore,
+    MultilabelF1Score,
+    MultilabelFBetaScore,
+)
+from syncmetrics.classification.fixed_precision_recall import (
+    BinaryPrecisionAtFixedRecall,
+    BinaryRecallAtFixedPrecision,
+    MulticlassPrecisionAtFixedRecall,
+    MulticlassRecallAtFixedPrecision,
+    MultilabelPrecisionAtFixedRecall,
+    MultilabelRecallAtFixedPrecision,
+    PrecisionAtFixedRecall,
+    RecallAtFixedPrecision,
+)
+from syncmetrics.classification.fixed_sensitivity_specificity import (
+    BinarySensitivityAtSpecificity,
+    BinarySpecificityAtSensitivity,
+    MulticlassSensitivityAtSpecificity,
+    MulticlassSpecificityAtSensitivity,
+    MultilabelSensitivityAtSpecificity,
+    MultilabelSpecificityAtSensitivity,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+)
+from syncmetrics.classification.hamming import (
+    BinaryHammingDistance,
+    HammingDistance,
+    MulticlassHammingDistance,
+    MultilabelHammingDistance,
+)
+from syncmetrics.classification.jaccard import (
+    BinaryJaccardIndex,
+    JaccardIndex,
+    MulticlassJaccardIndex,
+    MultilabelJaccardIndex,
+)
+from syncmetrics.classification.negative_predictive_value import (
+    BinaryNegativePredictiveValue,
+    MulticlassNegativePredictiveValue,
+    MultilabelNegativePredictiveValue,
+    NegativePredictiveValue,
+)
+from syncmetrics.classification.precision_recall import (
+    BinaryPrecision,
+    BinaryRecall,
     MulticlassPrecision,
     MulticlassRecall,
+    MultilabelPrecision,
+    MultilabelRecall,
+    Precision,
+    Recall,
+)
+from syncmetrics.classification.precision_recall_curve import (
+    BinaryPrecisionRecallCurve,
+    MulticlassPrecisionRecallCurve,
+    MultilabelPrecisionRecallCurve,
+    PrecisionRecallCurve,
+)
+from syncmetrics.classification.roc import ROC, BinaryROC, MulticlassROC, MultilabelROC
+from syncmetrics.classification.specificity import (
+    BinarySpecificity,
+    MulticlassSpecificity,
+    MultilabelSpecificity,
+    Specificity,
+)
+from syncmetrics.classification.stat_scores import (
+    BinaryStatScores,
+    MulticlassStatScores,
+    MultilabelStatScores,
+    StatScores,
 )
 
 __all__ = [
+    "AUROC",
+    "EER",
+    "ROC",
+    "Accuracy",
+    "AveragePrecision",
     "BinaryAUROC",
     "BinaryAccuracy",
     "BinaryAveragePrecision",
+    "BinaryCohenKappa",
+    "BinaryConfusionMatrix",
+    "BinaryEER",
+    "BinaryF1Score",
+    "BinaryFBetaScore",
+    "BinaryHammingDistance",
+    "BinaryJaccardIndex",
+    "BinaryMatthewsCorrCoef",
+    "BinaryNegativePredictiveValue",
+    "BinaryPrecision",
+    "BinaryPrecisionAtFixedRecall",
+    "BinaryPrecisionRecallCurve",
+    "BinaryROC",
+    "BinaryRecall",
+    "BinaryRecallAtFixedPrecision",
+    "BinarySensitivityAtSpecificity",
+    "BinarySpecificity",
+    "BinarySpecificityAtSensitivity",
+    "BinaryStatScores",
+    "CohenKappa",
+    "ConfusionMatrix",
+    "ExactMatch",
+    "F1Score",
+    "FBetaScore",
+    "HammingDistance",
+    "JaccardIndex",
+    "MatthewsCorrCoef",
+    "MulticlassAUROC",
     "MulticlassAccuracy",
+    "MulticlassAveragePrecision",
+    "MulticlassCohenKappa",
     "MulticlassConfusionMatrix",
+    "MulticlassEER",
+    "MulticlassExactMatch",
     "MulticlassF1Score",
+    "MulticlassFBetaScore",
+    "MulticlassHammingDistance",
+    "MulticlassJaccardIndex",
+    "MulticlassMatthewsCorrCoef",
+    "MulticlassNegativePredictiveValue",
     "MulticlassPrecision",
+    "MulticlassPrecisionAtFixedRecall",
+    "MulticlassPrecisionRecallCurve",
+    "MulticlassROC",
     "MulticlassRecall",
+    "MulticlassRecallAtFixedPrecision",
+    "MulticlassSensitivityAtSpecificity",
+    "MulticlassSpecificity",
+    "MulticlassSpecificityAtSensitivity",
+    "MulticlassStatScores",
+    "MultilabelAUROC",
+    "MultilabelAccuracy",
+    "MultilabelAveragePrecision",
+    "MultilabelConfusionMatrix",
+    "MultilabelEER",
+    "MultilabelExactMatch",
+    "MultilabelF1Score",
+    "MultilabelFBetaScore",
+    "MultilabelHammingDistance",
+    "MultilabelJaccardIndex",
+    "MultilabelMatthewsCorrCoef",
+    "MultilabelNegativePredictiveValue",
+    "MultilabelPrecision",
+    "MultilabelPrecisionAtFixedRecall",
+    "MultilabelPrecisionRecallCurve",
+    "MultilabelROC",
+    "MultilabelRecall",
+    "MultilabelRecallAtFixedPrecision",
+    "MultilabelSensitivityAtSpecificity",
+    "MultilabelSpecificity",
+    "MultilabelSpecificityAtSensitivity",
+    "MultilabelStatScores",
+    "NegativePredictiveValue",
+    "Precision",
+    "PrecisionAtFixedRecall",
+    "PrecisionRecallCurve",
+    "Recall",
+    "RecallAtFixedPrecision",
+    "SensitivityAtSpecificity",
+    "Specificity",
+    "SpecificityAtSensitivity",
+    "StatScores",
 ]

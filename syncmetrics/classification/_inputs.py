@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from syncmetrics.family.checks import check_labels, check_tensor, reshaping
 
-__all__ = ["binary_inputs", "count_keys", "keep_samples", "multiclass_inputs"]
+__all__ = ["Labels", "binary_labels", "binary_samples", "count_keys", "multiclass_labels", "multiclass_targets"]
 
 
-def multiclass_inputs(
+@dataclass(slots=True)
+class Labels:
+    """Flat labels of samples, and which of them count.
+
+    Attributes:
+        preds: Int64 labels, all in range; or scores.
+        target: Int64 labels, all in range.
+        left_out: Of each sample, whether it does not count; None if all do.
+        invalid: How many labels of `preds` and of `target` were out of range, int64 of shape `(2,)`; None where none
+            can be.
+    """
+
+    preds: Tensor
+    target: Tensor
+    left_out: Tensor | None = None
+    invalid: Tensor | None = None
+
+    def marked(self, keys: Tensor, mark: int) -> Tensor:
+        """Give the keys of the samples, with a mark in place of those that do not count."""
+        return keys if self.left_out is None else keys.masked_fill(self.left_out, mark)
+
+
+def multiclass_labels(
     metric: str,
     preds: Tensor,
     target: Tensor,
     *,
     num_classes: int,
     ignore_index: int | None,
-    validate_args: bool,
     top_k: int = 1,
-) -> tuple[Tensor, Tensor]:
+) -> Labels:
     """Turn multiclass predictions and targets into labels.
 
-    Predicted labels and, with `validate_args`, target labels are checked to be in 0..num_classes-1. Types and shapes
-    are always checked, as that reads no data.
+    Wrong labels raise at once on the CPU. On an accelerator nobody waits for the data: they are counted, and left out.
 
     Args:
         metric: Name for the error texts.
@@ -31,55 +53,150 @@ def multiclass_inputs(
         target: Integer labels (N, ...).
         num_classes: The number of classes C.
         ignore_index: Target label of samples to leave out.
-        validate_args: Whether to read the data for the check of `target`.
         top_k: A sample counts as predicted right when its target is among the `top_k` highest scores.
 
     Returns:
-        Predicted and target labels of the samples that are not ignored, both int64 of shape (M,).
+        Labels of shape (M,).
 
     Raises:
         TypeError: An input is not a tensor or has the wrong dtype.
         ValueError: Shapes do not fit, or a label is out of range.
     """
     has_scores = _check_multiclass_tensors(metric, preds, target, num_classes, top_k)
-    target = target.flatten().long()
+    labels = Labels(preds, target.flatten().long())
     if not has_scores:
-        preds = preds.flatten().long()
+        labels.preds = preds.flatten().long()
     elif top_k == 1:
-        preds = preds.argmax(dim=1).flatten()
+        labels.preds = preds.argmax(dim=1).flatten()
     else:
-        preds = preds.movedim(1, -1).reshape(-1, num_classes)
-    preds, target = keep_samples(preds, target, ignore_index)
-    if validate_args:
-        check_labels(metric, "target", target, num_classes)
-    if not has_scores:
-        check_labels(metric, "preds", preds, num_classes)
-    return (_top_k_labels(preds, target, top_k) if top_k > 1 else preds), target
+        labels.preds = preds.movedim(1, -1).reshape(-1, num_classes)
+    _settle(metric, labels, num_classes, ignore_index, has_scores)
+    if top_k > 1:
+        labels.preds = _top_k_labels(labels.preds, labels.target, top_k)
+    return labels
 
 
-def binary_inputs(
-    metric: str, preds: Tensor, target: Tensor, *, ignore_index: int | None, validate_args: bool
-) -> tuple[Tensor, Tensor]:
-    """Flatten binary predictions and targets.
+def multiclass_targets(
+    metric: str, preds: Tensor, target: Tensor, *, num_classes: int, ignore_index: int | None
+) -> tuple[Tensor, Labels]:
+    """Give the scores of classes by sample, of shape (M, C), and target labels as `multiclass_labels` does.
 
-    Predicted labels and, with `validate_args`, target labels are checked to be 0 or 1. Types and shapes are always
-    checked, as that reads no data.
+    Raises:
+        TypeError: An input is not a tensor or has the wrong dtype.
+        ValueError: Shapes do not fit, or a label is out of range.
+    """
+    if not _check_multiclass_tensors(metric, preds, target, num_classes, 1):
+        raise ValueError(
+            f"{metric}: `preds` must be scores of shape (N, C, ...), but has the shape of `target`,"
+            f" {tuple(target.shape)}, instead. Pass one score for each of the {num_classes} classes."
+        )
+    labels = Labels(preds, target.flatten().long())
+    _settle(metric, labels, num_classes, ignore_index, True)
+    return preds.movedim(1, -1).reshape(-1, num_classes), labels
+
+
+def binary_labels(metric: str, preds: Tensor, target: Tensor, *, ignore_index: int | None) -> Labels:
+    """Flatten binary predictions and targets. Wrong labels raise, or are counted, as in `multiclass_labels`.
 
     Args:
         metric: Name for the error texts.
         preds: Integer labels or float scores (N, ...).
         target: Integer labels (N, ...).
         ignore_index: Target label of samples to leave out.
-        validate_args: Whether to read the data for the check of `target`.
 
     Returns:
-        Predictions (int64 labels, or scores in their own dtype) and int64 targets of the samples that are not
-        ignored, both of shape (M,).
+        Int64 labels, or scores in their own dtype, of shape (M,).
 
     Raises:
         TypeError: An input is not a tensor or has the wrong dtype.
         ValueError: The shapes differ, or a label is neither 0 nor 1.
     """
+    has_scores = _check_binary_tensors(metric, preds, target)
+    labels = Labels(preds.flatten() if has_scores else preds.flatten().long(), target.flatten().long())
+    _settle(metric, labels, 2, ignore_index, has_scores)
+    return labels
+
+
+def binary_samples(
+    metric: str, preds: Tensor, target: Tensor, *, ignore_index: int | None, validate_args: bool
+) -> tuple[Tensor, Tensor]:
+    """Flatten binary predictions and targets, and leave samples out: for metrics that keep them, as many as they are.
+
+    Args:
+        metric: Name for the error texts.
+        preds: Float scores (N, ...).
+        target: Integer labels (N, ...).
+        ignore_index: Target label of samples to leave out.
+        validate_args: Whether to read the data for the check of `target`.
+
+    Returns:
+        Scores in their own dtype, and int64 targets, of the samples that are not ignored, both of shape (M,).
+
+    Raises:
+        TypeError: An input is not a tensor or has the wrong dtype.
+        ValueError: The shapes differ, or a label is neither 0 nor 1.
+    """
+    _check_binary_tensors(metric, preds, target)
+    preds, target = preds.flatten(), target.flatten().long()
+    if ignore_index is not None:
+        kept = (target != ignore_index).nonzero().squeeze(1)
+        preds, target = preds.index_select(0, kept), target.index_select(0, kept)
+    if validate_args:
+        check_labels(metric, "target", target, 2)
+    return preds, target
+
+
+def count_keys(keys: Tensor, size: int) -> Tensor:
+    """Count how often each of 0..size-1 occurs. It waits for no device.
+
+    Args:
+        keys: Int64 of any shape, in 0..size; `size` stands for what does not count.
+        size: Number of different keys.
+
+    Returns:
+        Int64 counts of shape (size,).
+    """
+    keys = keys.reshape(-1)
+    if keys.is_cpu:
+        return torch.bincount(keys, minlength=size + 1)[:size]
+    counts = torch.zeros(size + 1, dtype=torch.int64, device=keys.device)
+    return counts.scatter_add_(0, keys, torch.ones_like(keys))[:size]
+
+
+def _settle(metric: str, labels: Labels, num_classes: int, ignore_index: int | None, has_scores: bool) -> None:
+    """See to it that all labels are in range: those that are to be ignored, and wrong ones, do not count.
+
+    Raises:
+        ValueError: On the CPU, one is out of range.
+    """
+    target = labels.target
+    if ignore_index is not None:
+        labels.left_out = target == ignore_index
+        labels.target = target = target.masked_fill(labels.left_out, 0)
+        if not has_scores:
+            labels.preds = labels.preds.masked_fill(labels.left_out, 0)
+    if target.is_cpu:
+        check_labels(metric, "target", target, num_classes)
+        if not has_scores:
+            check_labels(metric, "preds", labels.preds, num_classes)
+        return
+    wrong = _is_outside(target, num_classes)
+    nothing = wrong.new_zeros((), dtype=torch.int64)
+    wrong_preds = None if has_scores else _is_outside(labels.preds, num_classes)
+    labels.invalid = torch.stack((nothing if wrong_preds is None else wrong_preds.sum(), wrong.sum()))
+    labels.target = target.clamp(0, num_classes - 1)
+    if wrong_preds is not None:
+        labels.preds = labels.preds.clamp(0, num_classes - 1)
+        wrong = wrong | wrong_preds
+    labels.left_out = wrong if labels.left_out is None else labels.left_out | wrong
+
+
+def _is_outside(labels: Tensor, num_classes: int) -> Tensor:
+    return (labels < 0) | (labels >= num_classes)
+
+
+def _check_binary_tensors(metric: str, preds: Tensor, target: Tensor) -> bool:
+    """Check dtypes and shapes, and return whether `preds` holds scores rather than labels."""
     _check_integer_target(metric, preds, target)
     if preds.shape != target.shape:
         raise ValueError(
@@ -87,48 +204,7 @@ def binary_inputs(
             f"{tuple(preds.shape)} instead. "
             + (reshaping(preds, target) or "For scores of two classes (N, 2), pass those of class 1: `preds[:, 1]`.")
         )
-    has_scores = preds.is_floating_point()
-    preds = preds.flatten() if has_scores else preds.flatten().long()
-    preds, target = keep_samples(preds, target.flatten().long(), ignore_index)
-    if validate_args:
-        check_labels(metric, "target", target, 2)
-    if not has_scores:
-        check_labels(metric, "preds", preds, 2)
-    return preds, target
-
-
-def keep_samples(preds: Tensor, target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
-    """Drop the samples whose target is `ignore_index`."""
-    if ignore_index is None:
-        return preds, target
-    kept = (target != ignore_index).nonzero().squeeze(1)
-    return preds.index_select(0, kept), target.index_select(0, kept)
-
-
-def count_keys(metric: str, keys: Tensor, size: int) -> Tensor:
-    """Count how often each of 0..size-1 occurs in `keys`.
-
-    `bincount` refuses negative keys and grows for large ones, so a label out of range never passes unseen.
-
-    Args:
-        metric: Name for the error text.
-        keys: Int64 tensor of shape (M,).
-        size: Number of different keys.
-
-    Returns:
-        Int64 counts of shape (size,).
-
-    Raises:
-        ValueError: A key is `size` or larger.
-        RuntimeError: A key is negative.
-    """
-    counts = torch.bincount(keys, minlength=size)
-    if counts.shape[0] != size:
-        raise ValueError(
-            f"{metric}: a label must be smaller than the number of classes, but one is not. "
-            "Pass validate_args=True to see which input holds it."
-        )
-    return counts
+    return preds.is_floating_point()
 
 
 def _check_integer_target(metric: str, preds: Tensor, target: Tensor) -> None:
@@ -202,6 +278,6 @@ def _top_k_labels(scores: Tensor, target: Tensor, top_k: int) -> Tensor:
     column = target.unsqueeze(1)
     own = scores.gather(1, column)
     classes = torch.arange(scores.shape[1], device=scores.device)
-    ahead = ~(scores <= own) | ((scores == own) & (classes < column))
+    ahead = (scores <= own).logical_not() | ((scores == own) & (classes < column))
     hit = ahead.sum(dim=1) < top_k
     return torch.where(hit, target, scores.argmax(dim=1))

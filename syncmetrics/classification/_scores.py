@@ -10,39 +10,76 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.classification._inputs import binary_inputs
-from syncmetrics.family.checks import check_bool, check_int, check_tensor
+from syncmetrics.classification._curve import LEFT_OUT, Points, histogram_points, points_by_sample
+from syncmetrics.classification._inputs import binary_labels, binary_samples
+from syncmetrics.classification._thresholds import (
+    Thresholds,
+    check_numbers,
+    check_scores,
+    checked_thresholds,
+    chosen,
+    coded,
+    count_between,
+    outside,
+    sigmoid_of,
+    threshold_tensor,
+)
+from syncmetrics.family.checks import check_bool, check_int, zero_count
 from syncmetrics.family.exact import sum_of_products, unit_ratios
-from syncmetrics.shuffle import SHUFFLE_ABOVE, Peers, Question, Rows, ShuffledMetric, encode_floats, share_by_key
+from syncmetrics.family.offenders import raise_for_offenders
+from syncmetrics.metric import Metric
+from syncmetrics.metric.module import StatefulModule
+from syncmetrics.shuffle import (
+    SHUFFLE_ABOVE,
+    Peers,
+    Question,
+    Rows,
+    ShuffledMetric,
+    decode_floats,
+    encode_floats,
+    key_dtype,
+    share_by_key,
+)
+from syncmetrics.shuffle.rows import parts_of
 from syncmetrics.states.spec import States
+from syncmetrics.states.store import Mode
+from syncmetrics.sync import Node
 
-__all__ = ["AREA", "PARTIAL_AREA", "PRECISION", "BinaryScores", "Curve", "count_curve"]
+__all__ = ["AREA", "CURVE", "PARTIAL_AREA", "PRECISION", "BinaryScores", "Curve", "count_curve"]
 
 #: The questions about a curve. That about a part of the area has the limit beside it.
-AREA, PARTIAL_AREA, PRECISION = "area", "partial area", "average precision"
+AREA, PARTIAL_AREA, PRECISION, CURVE = "area", "partial area", "average precision", "curve"
+
+_WRONG = 3
 
 
 class BinaryScores(ShuffledMetric):
-    """Base class of metrics that keep float scores and labels of two classes.
+    """Base class of metrics of float scores and labels of two classes: all samples are kept, or counts at thresholds.
 
     Args:
+        thresholds: None to keep all scores, which is exact; or how many thresholds there are, evenly from 0 to 1, or
+            the thresholds themselves: then counts are kept, of a size that does not grow.
         ignore_index: Target label of samples to leave out.
-        validate_args: Whether to read the inputs for a check before they are kept. Without it a wrong target label
-            raises in `compute`.
+        validate_args: Whether to read the inputs for a check before they are kept. Without it, and on an accelerator,
+            a wrong target label raises in `compute`.
         shuffle_above: As for `ShuffledMetric`.
         **kwargs: Arguments of `Metric`.
     """
 
-    higher_is_better = True
+    higher_is_better: bool | None = True
     is_differentiable = False
     full_state_update = False
     _rebinds = True
     preds: list[Tensor]
     target: list[Tensor]
+    counts: Tensor  # below, between and above the thresholds: of scores as they are, and as logits
+    has_logits: Tensor
+    invalid: Tensor
 
     def __init__(
         self,
         *,
+        thresholds: Thresholds = None,
         ignore_index: int | None = None,
         validate_args: bool = True,
         shuffle_above: int | None = SHUFFLE_ABOVE,
@@ -53,21 +90,28 @@ class BinaryScores(ShuffledMetric):
         if ignore_index is not None:
             check_int(name, "ignore_index", ignore_index)
         check_bool(name, "validate_args", validate_args)
+        self.thresholds = checked_thresholds(name, thresholds)
         self.ignore_index = ignore_index
         self.validate_args = validate_args
-        self.add_state("preds", [], dist_reduce_fx="cat")
-        self.add_state("target", [], dist_reduce_fx="cat")
+        if self.thresholds is None:
+            self.add_state("preds", [], dist_reduce_fx="cat")
+            self.add_state("target", [], dist_reduce_fx="cat")
+        else:
+            self.add_state("counts", zero_count(2, len(self.thresholds) + 1, 1, 2), dist_reduce_fx="sum")
+            self.add_state("has_logits", zero_count(), dist_reduce_fx="max")
+            self.add_state("invalid", zero_count(2), dist_reduce_fx="sum")
 
     @property
     def compute_group(self) -> Hashable | None:
         """The same for all metrics of the same samples: what else they are told is read by `compute` alone."""
-        return ("binary_scores", self.ignore_index, self.validate_args, self.shuffle_above)
+        return ("binary_scores", self.thresholds, self.ignore_index, self.validate_args, self.shuffle_above)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Keep samples; copies are kept, so the caller may reuse the tensors.
+        """Keep or count samples; copies are kept, so the caller may reuse the tensors.
 
         Args:
-            preds: Float scores of any scale (N, ...); N may be 0. Their dtype is kept.
+            preds: Float scores of any scale (N, ...); N may be 0. Their dtype is kept. At given thresholds they are
+                probabilities, or logits if any of them, in all batches and on all ranks, lies outside of [0, 1].
             target: Integer or bool labels (N, ...).
 
         Raises:
@@ -75,44 +119,90 @@ class BinaryScores(ShuffledMetric):
             ValueError: The shapes differ, a label is neither 0 nor 1, or a score is NaN.
         """
         name = type(self).__name__
-        check_tensor(name, "preds", preds)
-        if not preds.is_floating_point():
-            raise TypeError(
-                f"{name}: `preds` must hold float scores, but is {preds.dtype} instead. "
-                "Convert it with `preds.float()`."
-            )
-        preds, target = binary_inputs(
-            name, preds, target, ignore_index=self.ignore_index, validate_args=self.validate_args
-        )
-        if self.validate_args and bool(torch.isnan(preds).any()):
-            raise ValueError(
-                f"{name}: `preds` must not be NaN, as NaN has no rank, but {int(torch.isnan(preds).sum())} of "
-                f"{preds.numel()} are instead. Leave them out, e.g. by `ignore_index` in `target`."
-            )
-        # Checked labels take one byte each; unchecked ones stay as they are, for compute to see a wrong one.
-        dtype = torch.uint8 if self.validate_args else target.dtype
-        self.preds.append(preds.detach().clone(memory_format=torch.contiguous_format))
-        self.target.append(target.to(dtype, copy=True))
+        check_scores(name, preds)
+        reads = self.validate_args and preds.is_cpu
+        if reads:
+            check_numbers(name, preds, target, self.ignore_index)
+        if self.thresholds is not None:
+            labels = binary_labels(name, preds, target, ignore_index=self.ignore_index)
+            scores, codes = labels.preds.unsqueeze(1), coded(labels.target, labels.left_out).unsqueeze(1)
+            if labels.invalid is not None:
+                self.invalid = self.invalid + labels.invalid
+            self.has_logits = torch.maximum(self.has_logits, outside(scores, codes))
+            self.counts = self.counts + count_between(scores, codes, self.thresholds, sigmoid_of)
+        elif reads:
+            preds, target = binary_samples(name, preds, target, ignore_index=self.ignore_index, validate_args=True)
+            self.preds.append(preds.detach().clone(memory_format=torch.contiguous_format))
+            self.target.append(target.to(torch.uint8, copy=True))
+        else:
+            preds, target = binary_samples(name, preds, target, ignore_index=None, validate_args=False)
+            codes = torch.where((target == 0) | (target == 1), target, _WRONG)
+            if self.ignore_index is not None:
+                codes = codes.masked_fill(target == self.ignore_index, LEFT_OUT)
+            self.preds.append(preds.detach().clone(memory_format=torch.contiguous_format))
+            self.target.append(codes.to(torch.uint8))
+
+    def points(self) -> Points:
+        """Give the curve, inside `compute`."""
+        if self.thresholds is not None:
+            raise_for_offenders(self, self.invalid.sum())
+            return histogram_points(chosen(self.counts, self.has_logits)[:, 0], threshold_tensor(self))
+        batch = self.batch()
+        if batch is not None:
+            scores, codes = batch[0][:, 0], batch[1][:, 0]
+            inside = (outside(*batch) == 0) | (codes == LEFT_OUT)
+            return points_by_sample(torch.where(inside, scores, scores.sigmoid()), codes)
+        negatives, positives, scores, fp, tp = self.answer()
+        as_number = torch.tensor([negatives, positives], device=self.device)
+        scores, fp, tp = scores.to(self.device), fp.to(self.device), tp.to(self.device)
+        inside = bool(((scores >= 0) & (scores <= 1)).all())
+        return Points(fp, tp, scores if inside else scores.sigmoid(), as_number[0], as_number[1], True)
+
+    def batch(self) -> tuple[Tensor, Tensor] | None:
+        """Give the samples of a step on an accelerator, for which nobody waits: scores and codes of shape `(N, 1)`.
+
+        None in every other case.
+        """
+        if self.thresholds is not None or self.device.type == "cpu" or self._holder.store.mode is not Mode.STEP:
+            return None
+        rows = [torch.cat([part.reshape(-1) for part in parts]).unsqueeze(1) for parts in (self.preds, self.target)]
+        return rows[0], rows[1].long()
+
+    def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
+        return super()._node(path, sharing) if self.thresholds is None else Metric._node(self, path, sharing)
 
     def solve(self, peers: Peers, states: States, questions: Sequence[Question]) -> Mapping[Question, Any]:
         """Answer questions about the curve of the samples of all ranks, all in integers."""
-        if not self.validate_args and any(peers.tell(_has_wrong_label(states["target"]))):
-            name = type(self).__name__
-            raise ValueError(f"{name}: labels in `target` must be 0 or 1, but others were given instead. Map them.")
         dtypes = peers.told.dtypes
+        if not self.validate_args or any(device != "cpu" for device in peers.told.devices):
+            codes = torch.cat([part.reshape(-1) for part in parts_of(states["target"])] or [torch.zeros(0)])
+            if any(peers.tell(bool((codes == _WRONG).any()))):
+                name = type(self).__name__
+                raise ValueError(f"{name}: labels in `target` must be 0 or 1, but others were given instead. Map them.")
+            kept = (codes != LEFT_OUT).nonzero().squeeze(1)
+            states = {
+                name: [torch.cat([p.reshape(-1) for p in parts_of(states[name])] or [codes])[kept]] for name in states
+            }
         scores = Rows(states["preds"], dtypes["preds"], self.device, encode_floats)
         labels = Rows(states["target"], dtypes["target"], self.device, _is_positive)
         share = share_by_key(peers, scores, [labels])
-        points = count_curve(share.keys, share.columns[0])
+        points, keys = count_curve(share.keys, share.columns[0])
         del share
         counts = peers.tell([int(points.negatives[-1]), int(points.positives[-1])])
         total = (sum(n for n, _ in counts), sum(p for _, p in counts))
         # The highest scores come first, and the last rank has them.
         points.negatives.add_(sum(n for n, _ in counts[peers.rank + 1 :]))
         points.positives.add_(sum(p for _, p in counts[peers.rank + 1 :]))
-        parts = peers.tell([_part_of_answer(points, question, total[0]) for question in questions], last=True)
+        whole: tuple[Tensor, ...] = ()
+        if any(question[0] == CURVE for question in questions):
+            parts = peers.tell(torch.stack((keys.long(), points.negatives[1:], points.positives[1:])))
+            joined = torch.cat(parts[::-1], dim=1)
+            whole = (decode_floats(joined[0].to(key_dtype(dtypes["preds"]))), joined[1], joined[2])
+        told = peers.tell([_part_of_answer(points, question, total[0]) for question in questions], last=True)
         return {
-            question: (*total, *_join_answer(question, [part[index] for part in parts]))
+            question: (*total, *whole)
+            if question[0] == CURVE
+            else (*total, *_join_answer(question, [part[index] for part in told]))
             for index, question in enumerate(questions)
         }
 
@@ -130,8 +220,8 @@ class Curve:
     positives: Tensor
 
 
-def count_curve(keys: Tensor, is_positive: Tensor) -> Curve:
-    """Count positives and negatives at or above each different key.
+def count_curve(keys: Tensor, is_positive: Tensor) -> tuple[Curve, Tensor]:
+    """Count positives and negatives at or above each different key, and give these keys.
 
     Args:
         keys: Integers of shape (N,), as `encode_floats` gives them.
@@ -141,12 +231,12 @@ def count_curve(keys: Tensor, is_positive: Tensor) -> Curve:
     is_positive = is_positive[order]
     del order
     is_last = torch.cat([keys[1:] != keys[:-1], keys.new_ones(min(1, keys.shape[0]), dtype=torch.bool)])
-    del keys
     last = is_last.nonzero().squeeze(1)
+    keys = keys[last]
     start = last.new_zeros(1)
     positives = torch.cat([start, is_positive.cumsum(0)[last]])
     negatives = torch.cat([start, last.add_(1)]).sub_(positives)
-    return Curve(negatives, positives)
+    return Curve(negatives, positives), keys
 
 
 def _twice_area(curve: Curve, stop: int | None = None) -> int:
@@ -159,6 +249,8 @@ def _part_of_answer(curve: Curve, question: Question, negatives: int) -> list[An
     """Give what this rank's part of the curve has to say to a question: integers, which add up over ranks."""
     if question[0] == AREA:
         return [_twice_area(curve)]
+    if question[0] == CURVE:
+        return []
     if question[0] == PRECISION:
         positives = curve.positives[1:]
         return list(sum_of_products(curve.positives.diff(), unit_ratios(positives, positives + curve.negatives[1:])))
@@ -180,8 +272,3 @@ def _join_answer(question: Question, parts: Sequence[list[Any]]) -> list[Any]:
 
 def _is_positive(target: Tensor) -> Tensor:
     return (target == 1).to(torch.uint8)
-
-
-def _has_wrong_label(target: Any) -> bool:
-    parts = [target] if isinstance(target, Tensor) else target
-    return any(bool(((part != 0) & (part != 1)).any()) for part in parts)

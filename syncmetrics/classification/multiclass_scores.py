@@ -6,7 +6,6 @@ wait for; and in plain Python for a small matrix on the CPU, where thirty tensor
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +37,14 @@ class Scores:
     macro_of_targets: tuple[Tensor, ...]
     weighted: tuple[Tensor, ...]
 
+    def of(self, row: int, average: str | None, *, targets_only: bool) -> Tensor:
+        """Give one score in one average; `targets_only` says which classes a macro average takes."""
+        if average == "micro":
+            return self.micro[row]
+        if average == "macro":
+            return (self.macro_of_targets if targets_only else self.macro)[row]
+        return (self.weighted if average == "weighted" else self.per_class)[row]
+
 
 def scores_of(rows: Tensor) -> Scores:
     """Compute all scores, in the accumulate dtype of the device, and round each once.
@@ -47,8 +54,9 @@ def scores_of(rows: Tensor) -> Scores:
     """
     classes = rows.shape[1]
     # The totals stand behind the classes, so that a micro average is one more class.
-    counts = torch.cat((rows, rows.sum(1, keepdim=True)), 1)
-    mixed = (_mix(rows.device) * counts).sum(1)
+    tp, fp, fn = torch.cat((rows, rows.sum(1, keepdim=True)), 1).unbind()
+    targets, preds, twice = tp + fn, tp + fp, tp + tp
+    mixed = torch.stack((tp, tp, twice, targets, preds, targets + preds))
     denominators = mixed[3:]
     scores = safe_divide(mixed[:3], denominators)
     table = scores[:, :classes]
@@ -88,11 +96,3 @@ def scores_of_matrix(matrix: Tensor) -> Scores:
 
 def _ratios(numerators: list[int], denominators: list[int]) -> list[float]:
     return [n / d if d else 0.0 for n, d in zip(numerators, denominators, strict=True)]
-
-
-@functools.lru_cache(maxsize=16)
-def _mix(device: torch.device) -> Tensor:
-    """Give how numerators and denominators are made of the counts (tp, fp, fn), of shape `(6, 3, 1)`."""
-    numerators = [[1, 0, 0], [1, 0, 0], [2, 0, 0]]
-    denominators = [[1, 0, 1], [1, 1, 0], [2, 1, 1]]
-    return torch.tensor(numerators + denominators, device=device).unsqueeze(2)

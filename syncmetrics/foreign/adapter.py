@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import importlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,18 @@ class Adapter:
             raise
         return put_back
 
+    def load(self, metric: Any, states: States, update_count: int) -> None:
+        """Put states that `save_state` has saved in place of the local ones, for good."""
+        for name, value in states.items():
+            setattr(metric, name, value)
+
+    def check_saved(self, metric: Any) -> None:
+        """Check that `load` can put back what `save_state` is about to save.
+
+        Raises:
+            StateError: The states alone are not what such a metric needs.
+        """
+
     def before(self, metric: Any) -> Callable[[], None]:
         """Remember what the metric has, and give a function that puts it back after an update that failed."""
         own = vars(metric)
@@ -126,6 +138,13 @@ class AttributesAdapter(Adapter):
     def __init__(self) -> None:
         #: Metrics that show the states of all ranks at the moment.
         self._shown: set[int] = set()
+
+    def check_saved(self, metric: Any) -> None:
+        """Refuse: what such a metric goes on with is in other attributes too."""
+        raise StateError(
+            f"a {type(metric).__name__} of {type(metric).__module__.partition('.')[0]} keeps more than its states, so"
+            " `save_state` cannot save it; use its own state_dict on every rank."
+        )
 
     def local_states(self, metric: Any) -> States:
         """Give the local states, as `Adapter.states` does."""
@@ -244,6 +263,40 @@ class ForeignNode:
 
     def leave_epoch(self) -> None:
         """Foreign metrics do not say when they were reset."""
+
+    def note_try(self, tag: int) -> None:
+        """Nor does it matter then that a sync of them has begun."""
+
+    def held(self) -> list[tuple[tuple[str, ...], Part]]:
+        """Give what is saved."""
+        self.adapter.check_saved(self.metric)
+        return [((self.path,), self.local_part())]
+
+    def as_it_is(self) -> Callable[[], None]:
+        """Remember what there is, and give what puts it back."""
+        return self.adapter.before(self.metric)
+
+    def anew(self) -> States:
+        """Give new states.
+
+        Raises:
+            StateError: The adapter does not say what a tensor starts from.
+        """
+        defaults = self.adapter.defaults(self.metric)
+        states: States = {}
+        for name, value in self.adapter.states(self.metric).items():
+            if isinstance(value, Tensor) and name not in defaults:
+                raise StateError(
+                    f"state `{name}` of `{self.path}` cannot begin anew on a rank that was not there before: `defaults`"
+                    " of its adapter does not say from what."
+                )
+            default = defaults.get(name, [])
+            states[name] = default.clone() if isinstance(default, Tensor) else []
+        return states
+
+    def take(self, names: Sequence[str], states: States, update_count: int) -> None:
+        """Put states in place, for good."""
+        self.adapter.load(self.metric, states, update_count)
 
 
 def foreign_nodes(path: str, metric: Any, adapter: Adapter) -> list[tuple[Syncable, Route]]:

@@ -33,7 +33,8 @@ def sync_states(
 
     Args:
         states: Tensors, or lists of tensors or of plain data, by name. They are left as they are.
-        reductions: For each of them "sum", "mean", "min", "max", "cat", None or a callable, as for `Metric.add_state`.
+        reductions: For each of them "sum", "exact_sum", "mean", "min", "max", "cat", None or a callable, as for
+            `Metric.add_state`.
         process_group: Over which ranks; all of them if left out.
         dst: The rank in the group that receives the result; every rank if left out.
         timeout: Seconds to wait for the other ranks.

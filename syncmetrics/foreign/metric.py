@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from syncmetrics.errors import StateError
 from syncmetrics.foreign.adapter import Adapter, ForeignNode, foreign_nodes
 from syncmetrics.metric import Metric
 from syncmetrics.metric.module import StatefulModule
+from syncmetrics.metric.update import make_ready
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.spec import States
-from syncmetrics.states.store import Mode
+from syncmetrics.states.store import Mode, all_replaced
 from syncmetrics.sync import Merged, Node, Part, Route
+from syncmetrics.sync.fold import fold_states
 
 __all__ = ["AdaptedMetric"]
 
@@ -56,6 +59,28 @@ class AdaptedMetric(Metric):
         """Reset the metric inside."""
         self.inner.reset()
         super().reset()
+
+    def merge_state(self, incoming_state: StatefulModule | States) -> None:
+        """Add what the metric inside of another one has accumulated. It does not communicate.
+
+        Args:
+            incoming_state: Another one, of a metric of the same class, which is left as it is.
+
+        Raises:
+            StateError: It is something else, one of the two is synced, or keeps more than its states.
+        """
+        other = incoming_state
+        if not isinstance(other, AdaptedMetric) or type(other.inner) is not type(self.inner):
+            name = other._label if isinstance(other, StatefulModule) else type(other).__name__
+            raise StateError(f"`{self._label}` cannot merge a `{name}`; give a metric of the same class and settings.")
+        make_ready(self, "merge_state", (), {})
+        (mine,), (theirs,) = self._nodes(), other._nodes()
+        ((names, part),), ((_, more),) = mine.held(), theirs.held()
+        if list(part.specs) != list(more.specs):
+            raise StateError(f"`{self._label}` has the states {list(part.specs)}, but was given {list(more.specs)}.")
+        merged = fold_states(part, [part.states, own_copy(more.states)], [part.update_count, more.update_count])
+        with all_replaced([mine.as_it_is()]):
+            mine.take(names, merged.states, merged.update_count)
 
     @property
     def output_names(self) -> tuple[str, ...] | None:
@@ -115,7 +140,31 @@ class _AdaptedNode(Node):
             states = {name: value for name, _, value in named}
             merge = None
         device = next((part.device for part in parts), self.store.device)
-        return Part(self.path, specs, states, update_count, device, merge, self.holders[0][1].fresh)
+        return Part(self.path, specs, states, update_count, device, merge, self.holders[0][1].epoch)
+
+    def held(self) -> list[tuple[tuple[str, ...], Part]]:
+        if self.shown:
+            raise StateError(f"`{self.path or self.label}` is synced already; call unsync() first.")
+        for guest in self.guests:
+            guest.adapter.check_saved(guest.metric)
+        return [((self.path,), self.local_part())]
+
+    def take(self, names: Sequence[str], states: States, update_count: int) -> None:
+        for guest, own in self._apart(states):
+            guest.take(names, own, update_count)
+        Node.take(self, names, {}, update_count)
+
+    def as_it_is(self) -> Callable[[], None]:
+        before = [Node.as_it_is(self), *(guest.as_it_is() for guest in self.guests)]
+
+        def put_back() -> None:
+            for one in before:
+                one()
+
+        return put_back
+
+    def anew(self) -> States:
+        return {f"{self._prefix(guest)}{name}": s for guest in self.guests for name, s in guest.anew().items()}
 
     def show(self, result: Merged, route: Route | None = None, mode: Mode = Mode.SYNCED) -> None:
         self._show_guests(result.states, result.update_count)
@@ -132,8 +181,15 @@ class _AdaptedNode(Node):
         self.store.put_back()
 
     def _show_guests(self, states: States, update_count: int) -> None:
-        for guest in self.guests:
-            names = guest.adapter.reductions(guest.metric)
-            prefix = f"{guest.path}." if len(self.guests) > 1 else ""
+        for guest, own in self._apart(states):
             self.shown.append(guest)
-            guest.show(Merged({name: states[prefix + name] for name in names}, update_count))
+            guest.show(Merged(own, update_count))
+
+    def _apart(self, states: States) -> Iterator[tuple[ForeignNode, States]]:
+        """Give each of the foreign metrics with the states that are its own."""
+        for guest in self.guests:
+            prefix = self._prefix(guest)
+            yield guest, {name: states[prefix + name] for name in guest.adapter.reductions(guest.metric)}
+
+    def _prefix(self, guest: ForeignNode) -> str:
+        return f"{guest.path}." if len(self.guests) > 1 else ""

@@ -1,28 +1,41 @@
-"""The Trainer of transformers: metrics that accumulate where the logits are, instead of gathering all of them.
+"""The Trainer of transformers: metrics that accumulate where the logits are, and that are in its checkpoints.
 
-Give the Trainer the two callables of `TrainerMetrics`::
+Give the Trainer the two callables of `TrainerMetrics`, instead of gathering all logits::
 
-metrics = TrainerMetrics(MetricCollection({"accuracy": MulticlassAccuracy(num_classes=3)}))
-trainer = Trainer(
-...,
-preprocess_logits_for_metrics=metrics.preprocess_logits_for_metrics,
-compute_metrics=metrics.compute_metrics,
-)
+    metrics = TrainerMetrics(MetricCollection({"accuracy": MulticlassAccuracy(num_classes=3)}))
+    trainer = Trainer(
+        ...,
+        preprocess_logits_for_metrics=metrics.preprocess_logits_for_metrics,
+        compute_metrics=metrics.compute_metrics,
+    )
+
+Metrics that are updated while it trains go on where they were with a callback::
+
+    trainer = Trainer(..., callbacks=[MetricsCheckpoint({"train": train_metrics})])
+    trainer.train(resume_from_checkpoint=True)
 """
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.state import GradientState
 from torch import Tensor
+from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from syncmetrics.checkpoint import load_state, save_state
 from syncmetrics.frameworks.accelerate import valid_mask
 from syncmetrics.metric import Metric, MetricCollection
 
-__all__ = ["TrainerMetrics"]
+__all__ = ["MetricsCheckpoint", "TrainerMetrics"]
+
+_FILE = "syncmetrics.pt"
 
 
 class TrainerMetrics:
@@ -99,6 +112,57 @@ class TrainerMetrics:
         if not isinstance(values, Mapping):
             values = {self.name: values}
         return {key: value.tolist() if isinstance(value, Tensor) else value for key, value in values.items()}
+
+
+class MetricsCheckpoint(TrainerCallback):
+    """Save with every checkpoint of the Trainer what metrics have accumulated, and go on with it, by one sync for each.
+
+    It is a file of its own in the folder of the checkpoint, and loads on any number of processes.
+
+    Args:
+        metrics: A metric, a collection, a `MetricLogger`, or lists and dicts of them, as `save_state` takes them.
+        resume_from_checkpoint: The folder that `train` goes on from, where that is not one of its own `output_dir`.
+        timeout: Seconds to wait for the other processes when it is saved.
+    """
+
+    def __init__(
+        self, metrics: Any, *, resume_from_checkpoint: str | Path | None = None, timeout: float | None = None
+    ) -> None:
+        self.metrics = metrics
+        self._resume_from = resume_from_checkpoint
+        self._timeout = timeout
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Save what all processes have accumulated. Collective: the Trainer calls it in every process."""
+        saved = save_state(self.metrics, dst=0, timeout=self._timeout)
+        if saved:
+            path = _folder(args, state) / _FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partly = path.with_suffix(".partly")
+            torch.save(saved, partly)
+            os.replace(partly, path)  # a process that is killed leaves the whole file, or none
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Go on with what was saved, if the Trainer goes on from a checkpoint. It does not communicate.
+
+        Raises:
+            StateError: What was saved does not fit.
+        """
+        if state.global_step == 0:
+            return
+        path = Path(self._resume_from or _folder(args, state)) / _FILE
+        if path.exists():
+            load_state(self.metrics, torch.load(path, map_location="cpu", weights_only=True))
+            return
+        warnings.warn(
+            f"the Trainer goes on from step {state.global_step}, but there is no {path}: the metrics begin anew. If"
+            " the checkpoint is somewhere else, give MetricsCheckpoint its folder, as resume_from_checkpoint.",
+            stacklevel=2,
+        )
+
+
+def _folder(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
 
 
 def _valid(logits: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from syncmetrics.checkpoint.stateful import asked_for, load_whole, whole
 from syncmetrics.errors import SchemaMismatchError
 from syncmetrics.logger.curves import draw_history
 from syncmetrics.logger.entries import Entry, is_metric
 from syncmetrics.logger.records import Record, Sink, make_record
-from syncmetrics.logger.values import PlainValues, RunningMeans, as_number, as_weight, fold_rows
+from syncmetrics.logger.values import PlainNode, PlainValues, RunningMeans, as_number, as_weight, fold_rows
 from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.metric.synced import OWN, synced
 from syncmetrics.schedule import share_errors
+from syncmetrics.sync import Route, Syncable
 from syncmetrics.transport import WORLD, bind_group, resolve_transport
 from syncmetrics.transport.patience import check_seconds
 
@@ -223,6 +226,40 @@ class MetricLogger:
         if self._writes():
             draw_history(self.history, Path(path), title=title, panels=panels)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give what this rank has of the epoch that is under way, in plain numbers. It does not communicate.
+
+        The metrics are not in it: they are saved with their module, or by `save_state`, which takes a logger too.
+        `torch.distributed.checkpoint` and accelerate, which ask every rank, get what `save_state` gives: from them it
+        is collective.
+
+        Returns:
+            The epochs and steps ended so far, and of each plain value the sum of weight times value, and of weights.
+        """
+        purpose = asked_for(sys._getframe(1))
+        if purpose is not None:
+            return dict(whole(self, purpose))
+        plain = {name: [total, weight] for name, total, weight in self._means.rows()}
+        return {"epoch": self.epoch, "global_step": self.global_step, "plain": plain}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, on a rank that has the same part of the data. It does not communicate.
+
+        Raises:
+            ValueError: It is something else. Nothing is changed.
+        """
+        if load_whole(self, state_dict):
+            return
+        try:
+            epoch, step = int(state_dict["epoch"]), int(state_dict["global_step"])
+            rows = [(str(name), float(total), float(weight)) for name, (total, weight) in state_dict["plain"].items()]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"`state_dict` must be what `MetricLogger.state_dict` gave: {type(error).__name__}: {error}."
+            ) from error
+        self.epoch, self.global_step = epoch, step
+        self._means.load(rows)
+
     def close(self) -> None:
         """Close the sinks. It does not communicate."""
         self._for_each_sink(lambda sink: sink.close())
@@ -238,6 +275,21 @@ class MetricLogger:
             return
         with suppress(Exception):  # the error of the block is what matters
             self.close()
+
+    # -- saved by `save_state`
+
+    def _hosted(self, path: str) -> list[tuple[Syncable, Route]]:
+        here = Route(resolve_transport(self._group), timeout=self.sync_timeout)
+        found: list[tuple[Syncable, Route]] = [(PlainNode.of(f"{path}.plain values", self._means), here)]
+        for key, entry in self._entries.items():
+            found += entry.host._hosted(f"{path}.{key}")
+        return found
+
+    def _steps_taken(self) -> list[int]:
+        return [self.epoch, self.global_step]
+
+    def _go_on_from(self, steps: Sequence[int]) -> None:
+        self.epoch, self.global_step = steps
 
     # -- inside
 

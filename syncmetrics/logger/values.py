@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -12,8 +14,10 @@ from torch import Tensor
 
 from syncmetrics.family.checks import accumulate_dtype
 from syncmetrics.metric import Metric
+from syncmetrics.states.spec import States
+from syncmetrics.sync import Node
 
-__all__ = ["PlainValues", "Row", "RunningMeans", "as_number", "as_weight", "fold_rows"]
+__all__ = ["PlainNode", "PlainValues", "Row", "RunningMeans", "as_number", "as_weight", "fold_rows"]
 
 #: A number of this process, or a 0-d tensor that stays on its device until the epoch ends.
 Number: TypeAlias = float | Tensor
@@ -96,6 +100,14 @@ class RunningMeans:
         """Give all sums as plain data. It waits for the devices that values are on."""
         return [(name, float(total), float(weight)) for name, (total, weight) in self._all(1.0).items()]
 
+    def load(self, rows: Iterable[Row]) -> None:
+        """Have these sums in place of all others; those of one name are added up."""
+        sums: dict[str, tuple[Number, Number]] = {}
+        for name, total, weight in rows:
+            before = sums.get(name, (0.0, 0.0))
+            sums[str(name)] = before[0] + float(total), before[1] + float(weight)
+        self._closed, self._open = sums, {}
+
     def clear(self) -> None:
         """Forget all values."""
         self._closed, self._open = {}, {}
@@ -154,6 +166,34 @@ def fold_rows(rows: Iterable[Row]) -> dict[str, Tensor]:
         name: torch.tensor(total / weight if weight != 0 else math.nan, dtype=torch.float64, device="cpu")
         for name, (total, weight) in sums.items()
     }
+
+
+@dataclass(slots=True, eq=False)
+class PlainNode(Node):
+    """The plain values of an epoch, when they are saved and loaded.
+
+    Attributes:
+        means: Where they are.
+    """
+
+    means: RunningMeans = field(default_factory=RunningMeans)
+
+    @classmethod
+    def of(cls, path: str, means: RunningMeans) -> PlainNode:
+        """Give the node of what is there now."""
+        plain = PlainValues()
+        plain.update(means.rows())
+        (node,) = plain._nodes(path)
+        return cls(node.path, node.label, node.holders, means=means)
+
+    def take(self, names: Sequence[str], states: States, update_count: int) -> None:
+        """Put values in place of those that are there."""
+        rows: Any = states["rows"]
+        self.means.load(rows)
+
+    def as_it_is(self) -> Callable[[], None]:
+        """Remember the values, and give what puts them back."""
+        return partial(self.means.load, self.means.rows())
 
 
 class PlainValues(Metric):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +14,10 @@ import torch
 from torch import nn
 
 from syncmetrics import registry
+from syncmetrics.checkpoint import stateful
 from syncmetrics.errors import StateError
+from syncmetrics.metric.compiled import know, update_in_graph
+from syncmetrics.metric.deltas import add_states
 from syncmetrics.metric.eager import eager, leave_out_of_graphs
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.metric import Metric
@@ -21,14 +25,15 @@ from syncmetrics.metric.module import SETTINGS, StatefulModule, leave_out_of_scr
 from syncmetrics.metric.names import Naming, check_affix, clashing, flatten
 from syncmetrics.metric.options import check_period, check_rank
 from syncmetrics.metric.pending import PendingStates, PendingValue, compute_async, sync_async
-from syncmetrics.metric.share import group, reset_together, share
+from syncmetrics.metric.share import Group, group, reset_together, share
 from syncmetrics.metric.showing import SyncContext, unsync
 from syncmetrics.metric.step import step
-from syncmetrics.metric.update import update_together
+from syncmetrics.metric.update import all_or_nothing, make_all_ready, update_together
 from syncmetrics.metric.value import compute
 from syncmetrics.registry import meet_hosts
 from syncmetrics.schedule.every import is_due
 from syncmetrics.states.spec import States
+from syncmetrics.states.store import all_replaced
 from syncmetrics.sync import Host, Node, Route, Syncable
 
 __all__ = ["MetricCollection"]
@@ -89,6 +94,7 @@ class MetricCollection(nn.Module, Host):
         compute_on: int | None = None,
     ) -> None:
         super().__init__()
+        know(self)
         meet_hosts()
         self.sync_every = check_period(sync_every)
         self.compute_on = check_rank(compute_on)
@@ -214,7 +220,10 @@ class MetricCollection(nn.Module, Host):
 
         Keyword arguments go to the metrics whose `update` takes them.
         """
-        update_together(self._members(), args, kwargs)
+        if torch.compiler.is_compiling():
+            update_in_graph(self, args, kwargs)
+        else:
+            update_together(self._members(), args, kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Add one batch to every metric, and give the values of that batch; or to none, if one of them raises.
@@ -240,18 +249,54 @@ class MetricCollection(nn.Module, Host):
         with eager():
             return self.named(compute(self._members(), args, kwargs))
 
+    def merge_state(self, incoming_state: MetricCollection | Mapping[str, Metric | States]) -> None:
+        """Add what the metrics of another collection have accumulated, all of it or nothing. It does not communicate.
+
+        Args:
+            incoming_state: A collection of the same metrics, which is left as it is; or metrics or states by name, as
+                `metric_state` gives these.
+
+        Raises:
+            StateError: It has other metrics, or other states, or something is synced.
+        """
+        if isinstance(incoming_state, MetricCollection):
+            theirs: dict[str, Any] = dict(incoming_state.items(keep_base=True))
+        else:
+            theirs = {self._base(name) if name in self else name: given for name, given in incoming_state.items()}
+        if set(theirs) != set(self._namings):
+            raise StateError(
+                f"`{self._label}` has the metrics {sorted(self._namings)}, but was given {sorted(theirs)}."
+            )
+        members = self._members()
+        for one in members.groups:
+            if not _share_alike(one, [theirs[name] for name in one.names]):
+                for metric in one.metrics:
+                    metric._core._leave_group()
+        owners = make_all_ready(members, "merge_state", (), lambda _: {})
+        with all_or_nothing([metric for _, metric in owners]):
+            for name, metric in owners:
+                given = theirs[name]
+                if type(metric).merge_state is not Metric.merge_state:  # type: ignore[attr-defined]
+                    metric.merge_state(given)
+                elif isinstance(given, StatefulModule) and metric is not self[name]:  # that inside of a wrapper
+                    add_states(metric, given._core)
+                else:
+                    add_states(metric, given)
+
     def reset(self) -> None:
         """Give every state its default. It does not communicate."""
-        self._begin_steps()
-        for one in self._members().groups:
-            if len(one.metrics) == 1:
-                one.metrics[0].reset()
-                continue
-            reset_together(one)
-            for metric in one.metrics:
-                for module in metric.modules():
-                    if isinstance(module, StatefulModule):
-                        module._books.forget()
+        members = self._members()
+        with all_replaced(holder.as_it_is() for node in members.nodes() for _, holder in node.holders):
+            self._begin_steps()
+            for one in members.groups:
+                if len(one.metrics) == 1:
+                    one.metrics[0].reset()
+                    continue
+                reset_together(one)
+                for metric in one.metrics:
+                    for module in metric.modules():
+                        if isinstance(module, StatefulModule):
+                            module._books.forget()
 
     def sync(
         self,
@@ -332,19 +377,26 @@ class MetricCollection(nn.Module, Host):
         return {**self.__dict__, "_known": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        know(self)
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         share(self._members().groups)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the persistent states, as a module does, and whose they are; to some all of them, as `Metric` does."""
+        purpose = None if args or kwargs else stateful.asked_for(sys._getframe(1))
+        return super().state_dict(*args, **kwargs) if purpose is None else stateful.whole(self, purpose)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Take the states out of a state dict, or of what `save_state` gave. It does not communicate."""
+        if stateful.load_whole(self, state_dict):
+            state_dict, kwargs = {}, {"strict": False}
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     # -- as a host
 
     def _hosted(self, path: str) -> list[tuple[Syncable, Route]]:
-        members = self._members()
-        found: list[tuple[Syncable, Route]] = []
-        for nodes, route in members.together():
-            if any(not node.is_local for node in nodes):
-                raise StateError(f"`{path or self._label}` is synced already; call unsync() first.")
-            found += [(self._renamed(node, path), route) for node in nodes]
-        return found
+        together = self._members().together()
+        return [(self._renamed(node, path), route) for nodes, route in together for node in nodes]
 
     def _hosted_steps(self) -> list[list[Node]]:
         members = self._members()
@@ -354,6 +406,16 @@ class MetricCollection(nn.Module, Host):
 
     def _hosted_value(self) -> Any:
         return self.compute()
+
+    def _steps_taken(self) -> list[int]:
+        return [self._steps, *(n for metric in self.values() for n in metric._steps_taken())]
+
+    def _go_on_from(self, steps: Sequence[int]) -> None:
+        self._steps, at = steps[0], 1
+        for metric in self.values():
+            count = len(metric._steps_taken())
+            metric._go_on_from(steps[at : at + count])
+            at += count
 
     def _begin_steps(self) -> None:
         self._steps = 0
@@ -523,6 +585,14 @@ class MetricCollection(nn.Module, Host):
 
 
 leave_out_of_script(MetricCollection)
+
+
+def _share_alike(one: Group, theirs: Sequence[Any]) -> bool:
+    """Whether metrics that share their states can take in at once what others have: one alone, or where those share."""
+    if len(one.metrics) == 1:
+        return True
+    alike = all(type(metric) is type(other) for metric, other in zip(one.metrics, theirs, strict=True))
+    return alike and len({id(other._core._holder.store) for other in theirs}) == 1
 
 
 def _named(metrics: Any, more: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from syncmetrics.errors import StateError
 from syncmetrics.metric.code import raw_function
+from syncmetrics.metric.deltas import add_states
 from syncmetrics.metric.members import one
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.options import explain_call
@@ -22,10 +22,7 @@ from syncmetrics.metric.step import step
 from syncmetrics.metric.update import make_ready, wrap_update
 from syncmetrics.metric.value import wrap_compute
 from syncmetrics.schedule.every import is_due
-from syncmetrics.states.autograd import no_graph
-from syncmetrics.states.merge import own_copy
-from syncmetrics.states.spec import States, check_value
-from syncmetrics.sync import Merged, absorb
+from syncmetrics.states.spec import States
 
 __all__ = ["Metric"]
 
@@ -163,28 +160,7 @@ class Metric(StatefulModule):
             StateError: It has other states, or one of the two is synced.
         """
         make_ready(self, "merge_state", (), {})
-        other, nodes, specs = incoming_state, self._nodes(), self._holder.specs
-        if isinstance(other, StatefulModule):
-            theirs = other._nodes()
-            shapes = [[(node.path, list(node.specs)) for node in found] for found in (nodes, theirs)]
-            if type(other) is not type(self) or shapes[0] != shapes[1]:
-                raise StateError(
-                    f"`{self._label}` cannot merge a `{other._label}`; give a metric of the same class and settings."
-                )
-            if any(not node.is_local for node in theirs):
-                raise StateError(f"`{other._label}` is synced, so it cannot be merged; call unsync() first.")
-            deltas = [Merged(own_copy(node.store.states), node.store.update_count) for node in theirs]
-        elif set(other) != set(specs):
-            raise StateError(f"`{self._label}` has the states {sorted(specs)}, but was given {sorted(other)}.")
-        else:
-            for name, value in other.items():
-                try:
-                    check_value(value)
-                except TypeError as error:
-                    raise StateError(f"`{self._label}` cannot merge this: state `{name}` {error}") from None
-            deltas = [Merged(own_copy(other), 1)]
-        with no_graph():
-            absorb((node, node.holders[0][1], delta, {}) for node, delta in zip(nodes, deltas, strict=False))
+        add_states(self, incoming_state)
 
     def clone(self: _Self) -> _Self:
         """Give an independent copy."""

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import enum
 import inspect
+import sys
 import weakref
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -15,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from syncmetrics.checkpoint import state_dict as checkpoint
-from syncmetrics.errors import StateError
+from syncmetrics.checkpoint import stateful
+from syncmetrics.errors import StateError, SyncError
 from syncmetrics.metric.books import Books, aside, from_aside
 from syncmetrics.metric.code import settings_read, updating_code
+from syncmetrics.metric.compiled import know
 from syncmetrics.metric.options import check_period, check_rank, refuse_unknown
 from syncmetrics.registry import meet_hosts
 from syncmetrics.states.merge import merge_over_time, own_copy
 from syncmetrics.states.reductions import ReduceFx, Reduction
 from syncmetrics.states.rows import RowBuffer, rows_like
 from syncmetrics.states.spec import State, States, declare_state, is_own, own_tensor, spec_key
-from syncmetrics.states.store import Holder, Mode
+from syncmetrics.states.store import Holder, Mode, all_replaced
 from syncmetrics.sync.hosts import Host
 from syncmetrics.sync.node import Node, Syncable
 from syncmetrics.sync.route import Route
@@ -191,6 +194,7 @@ class StatefulModule(nn.Module, Host):
         self.sync_on_compute = sync_on_compute
         self.compute_with_cache = compute_with_cache
         self.sync_timeout = check_seconds("sync_timeout", sync_timeout)
+        know(self)
         meet_hosts()
 
     # -- what a metric is
@@ -255,9 +259,10 @@ class StatefulModule(nn.Module, Host):
             default: Its value after `reset`: a tensor of any shape and dtype, or an empty list, to append tensors or
                 plain data to. A `RowBuffer()` in place of the list joins what is appended, so that ten thousand batches
                 are a few large tensors: for "cat" states of which only the rows matter, not who appended which.
-            dist_reduce_fx: How it is reduced over ranks: "sum", "mean", "min", "max", "cat", None (stacked; lists are
-                joined) or a callable, which gets the stacked tensors or the joined list. A "sum" or "mean" in half
-                precision is kept in float32: in bfloat16, 256 + 1 is 256.
+            dist_reduce_fx: How it is reduced over ranks: "sum", "exact_sum" (of floats, without rounding: see
+                `exact_add`), "mean", "min", "max", "cat", None (stacked; lists are joined) or a callable, which gets
+                the stacked tensors or the joined list. A "sum" or "mean" in half precision is kept in float32: in
+                bfloat16, 256 + 1 is 256.
             persistent: Whether it goes into `state_dict`.
 
         Raises:
@@ -392,11 +397,19 @@ class StatefulModule(nn.Module, Host):
 
     def reset(self) -> None:
         """Give every state its default, those of metrics inside too. It does not communicate."""
+        inside = list(_metrics_inside(self))
+        if not inside:
+            self._reset_own()
+            return
+        with all_replaced(module._holder.as_it_is() for module in self.modules() if isinstance(module, StatefulModule)):
+            self._reset_own()
+            for module in inside:
+                module.reset()
+
+    def _reset_own(self) -> None:
         self._holder.reset()
         self._begin_steps()
         self._books.forget()
-        for module in _metrics_inside(self):
-            module.reset()
 
     # -- as torchmetrics names it
 
@@ -484,10 +497,35 @@ class StatefulModule(nn.Module, Host):
         self._move(fn(torch.empty(0, device=self._holder.store.device)).device)
         return self
 
+    @property
+    def _about(self) -> Tensor:
+        """Give what stands in a state dict beside the states: a key of it must be the name of something here."""
+        return checkpoint.note(self._holder.specs, self.update_count, "")
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the persistent states, as a module does, and whose they are.
+
+        `torch.distributed.checkpoint` and accelerate, which ask every rank, get what all ranks have accumulated, as
+        from `save_state`: from them it is collective. Nothing else communicates.
+        """
+        purpose = None if args or kwargs else stateful.asked_for(sys._getframe(1))
+        return super().state_dict(*args, **kwargs) if purpose is None else stateful.whole(self, purpose)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Take the states out of a state dict, or of what `save_state` gave. It does not communicate.
+
+        Raises:
+            RuntimeError: A key is missing, or not expected, or what stands there does not fit.
+            StateError: What `save_state` gave does not fit.
+        """
+        if stateful.load_whole(self, state_dict):
+            state_dict, kwargs = {}, {"strict": False}
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         self._holder.store.check_appended(self._label)
-        checkpoint.save(destination, prefix, self._holder)
+        checkpoint.save(destination, prefix, self._holder, self._place())
 
     def _load_from_state_dict(
         self,
@@ -500,7 +538,7 @@ class StatefulModule(nn.Module, Host):
         error_msgs: list[str],
     ) -> None:
         holder = self._holder
-        rest, loaded = checkpoint.load(state_dict, prefix, holder, strict, missing_keys, error_msgs)
+        rest, loaded = checkpoint.load(state_dict, prefix, holder, strict, missing_keys, error_msgs, self._place())
         super()._load_from_state_dict(rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         self._changed()  # buffers may be others
         if loaded is not None:
@@ -509,10 +547,20 @@ class StatefulModule(nn.Module, Host):
             store = holder.store
             store.replace({**store.local[0], **states}, update_count)
 
+    def _place(self) -> checkpoint.Place:
+        """Give where this process is: among the ranks that the metric is synced over, and among all."""
+        world = transport_over(WORLD)
+        try:
+            rank = self._route().transport.rank
+        except SyncError:  # its group is gone
+            rank = world.rank
+        return checkpoint.Place(rank, world.rank, world.world_size)
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        know(self)
         meet_hosts()
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         for name in self._holder.specs:  # a class that this process has not made an instance of
@@ -537,6 +585,7 @@ class StatefulModule(nn.Module, Host):
 
     def _twin(self: _Self) -> _Self:
         twin = self.__new__(type(self))
+        know(twin)
         twin.__dict__.update(self.__dict__)
         twin.__dict__["_parameters"], twin.__dict__["_buffers"] = dict(self._parameters), dict(self._buffers)
         twin.__dict__["_holder"], twin.__dict__["_books"] = self._holder.copy(), self._books.copy()
@@ -545,11 +594,8 @@ class StatefulModule(nn.Module, Host):
     # -- as a host
 
     def _hosted(self, path: str) -> list[tuple[Syncable, Route]]:
-        nodes = self._nodes(path)
-        if any(not node.is_local for node in nodes):
-            raise StateError(f"`{path or self._label}` is synced already; call unsync() first.")
         route = self._route()
-        return [(node, route) for node in nodes]
+        return [(node, route) for node in self._nodes(path)]
 
     def _hosted_steps(self) -> list[list[Node]]:
         inside = [module for module in self.modules() if isinstance(module, StatefulModule)]
@@ -652,6 +698,15 @@ class StatefulModule(nn.Module, Host):
 
     def _note_step(self) -> None:
         self._books.synced_steps += 1
+
+    def _steps_taken(self) -> list[int]:
+        found = [module for module in self.modules() if isinstance(module, StatefulModule)]
+        return [n for module in found for n in (module._books.steps, module._books.synced_steps)]
+
+    def _go_on_from(self, steps: Sequence[int]) -> None:
+        found = [module for module in self.modules() if isinstance(module, StatefulModule)]
+        for module, taken, synced in zip(found, steps[::2], steps[1::2], strict=True):
+            module._books.steps, module._books.synced_steps = taken, synced
 
     def _begin_steps(self) -> None:
         for module in self.modules() if self._modules else (self,):

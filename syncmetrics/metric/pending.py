@@ -18,7 +18,7 @@ from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.spec import States
 from syncmetrics.states.store import Mode
-from syncmetrics.sync import Merged, Node, Part, put_back
+from syncmetrics.sync import Merged, Node, Part, leave_epoch, note_try, put_back
 
 __all__ = ["PendingStates", "PendingValue", "compute_async", "sync_async"]
 
@@ -207,9 +207,9 @@ def _take(members: Members, now: Callable[[], Members], syncing: Sequence[str]) 
     members.local_nodes()  # refuses what is synced
     jobs = []
     for nodes, route in members.together(syncing):
+        note_try(nodes, route)  # interrupted before the next line, this rank has no value where others have
         job = start_sync(partial(_local_parts, nodes), route, f"{members.label}, in the background")
-        for node in nodes:
-            node.leave_epoch()
+        leave_epoch(nodes)
         jobs.append((job, tuple(tuple(name for name, _ in node.holders) for node in nodes)))
     kept: dict[str, Merged] = {}
     alone = [name for name in members.metrics if name not in syncing]

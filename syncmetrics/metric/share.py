@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.epoch import after_reset
 from syncmetrics.states.store import Holder, Mode, Store
 from syncmetrics.sync.node import Node
 
@@ -111,10 +112,11 @@ def reset_together(group: Group) -> None:
     first = holders[0]
     with no_graph():
         states, old = first.fresh_states(), first.store
+    epochs = [after_reset(holder.epoch) for holder in holders]
     fresh = Store(states, version=old.version + 1, device=old.device, shown=old.shown)
     _hold(holders, fresh, group.metrics[0]._core._sharing_key())
-    for holder in holders:
-        holder.fresh = True
+    for holder, epoch in zip(holders, epochs, strict=True):
+        holder.epoch = epoch
 
 
 def _own_store(holders: Sequence[Holder], store: Store) -> Store:

@@ -62,7 +62,14 @@ class SyncContext:
 
     def __exit__(self, *error: object) -> None:
         if self._should_sync and self._should_unsync:
-            put_back([node for node in self._members.nodes() if not node.is_local])
+            try:
+                self._put_back()
+            except BaseException:  # an interrupt: it is no reason to go on showing them
+                self._put_back()
+                raise
+
+    def _put_back(self) -> None:
+        put_back([node for node in self._members.nodes() if not node.is_local])
 
 
 def unsync(members: Members, should_unsync: bool = True) -> None:

@@ -28,12 +28,20 @@ from syncmetrics.metric.books import aside
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
-from syncmetrics.metric.update import all_or_nothing, apply_update, keywords, make_all_ready, mark_ready, raw_update
+from syncmetrics.metric.update import (
+    all_or_nothing,
+    apply_update,
+    keywords,
+    make_all_ready,
+    mark_ready,
+    owners_of,
+    raw_update,
+)
 from syncmetrics.metric.value import evaluate, hand_out
 from syncmetrics.schedule.lanes import step_lane
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import copy_rows, own_copy
-from syncmetrics.states.rows import rows_like
+from syncmetrics.states.rows import RowBuffer, rows_like
 from syncmetrics.states.spec import State, States
 from syncmetrics.states.store import Appended, Holder, Mode
 from syncmetrics.sync import Merged, Node, absorb, put_back, sync_parts
@@ -93,30 +101,30 @@ def _step(
     full = {name: metric for name, metric in owners if _is_in_full(metric)}
     trial = {n: m for n, m in owners if m.full_state_update is None and _is_due(m) and n not in full}
     repeats: dict[str, Again] = {}
-    kept = False
+    synced: list[Node] = []
     with no_graph():
         try:
             for node in nodes:
                 node.show_fresh()
-            for name, metric in owners:
-                if full or trial:
-                    repeats[name] = Again(metric)
-                if graph and metric.is_differentiable:
-                    kept = True
-                    with torch.enable_grad():
-                        apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
-                else:
-                    apply_update(metric, raw_update(metric), args, chosen(name))
-                if repeats:
-                    repeats[name].note_updated()
+            kept = _update_with(owners, args, chosen, graph, repeats if full or trial else None)
+            steps, late = _step_of_all(members, due, owners, full, trial) if due else ([], [])
+            owners += late
+            if repeats:
+                repeats |= {name: Again(metric) for name, metric in late}  # others were updated for them
             brought = [_Brought(node, holder, kept) for node in nodes for holder in node.owners]
-            synced = _show_step_of_all(members, due) if due else []
             try:
+                for node, result in steps:
+                    synced.append(node)
+                    node.show(result, mode=Mode.STEP)
                 values = {name: _value_of(metric, graph) for name, metric in members.metrics.items()}
             finally:
                 put_back(synced)
         finally:
-            put_back(nodes)
+            try:
+                put_back(nodes)
+            except BaseException:  # an interrupt as it began: no metric stays in a step
+                put_back([node for node in nodes if not node.is_local])
+                raise
 
         def update(name: str, metric: StatefulModule, for_good: bool = True) -> None:
             batch = partial(apply_update, metric, raw_update(metric), args, chosen(name))
@@ -131,6 +139,37 @@ def _step(
     for _, metric in owners:
         mark_ready(metric)
     return values
+
+
+def _update_with(
+    owners: Sequence[tuple[str, StatefulModule]],
+    args: tuple[Any, ...],
+    chosen: Callable[[str], Mapping[str, Any]],
+    graph: bool,
+    repeats: dict[str, Again] | None,
+) -> bool:
+    """Update what is shown with a batch, and say whether any graph of it is kept.
+
+    Args:
+        owners: Whom, by name.
+        args: What `update` is called with.
+        chosen: Likewise, by name.
+        graph: Whether a graph is recorded.
+        repeats: Where to put what each is before the batch; None if nobody asks.
+    """
+    kept = False
+    for name, metric in owners:
+        if repeats is not None:
+            repeats[name] = Again(metric)
+        if graph and metric.is_differentiable:
+            kept = True
+            with torch.enable_grad():
+                apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
+        else:
+            apply_update(metric, raw_update(metric), args, chosen(name))
+        if repeats is not None:
+            repeats[name].note_updated()
+    return kept
 
 
 def _value_of(metric: StatefulModule, graph: bool) -> Any:
@@ -196,9 +235,22 @@ def _detached(rows: list[Any]) -> list[Any]:
     return copy_rows(rows)
 
 
-def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
-    """Show what the batches of all ranks brought. Collective, if any metric is due."""
-    shown: list[Node] = []
+def _step_of_all(
+    members: Members,
+    due: Sequence[str],
+    owners: Sequence[tuple[str, StatefulModule]],
+    full: dict[str, StatefulModule],
+    trial: dict[str, StatefulModule],
+) -> tuple[list[tuple[Node, Merged]], list[tuple[str, StatefulModule]]]:
+    """Give what the batches of all ranks brought, for each node, and one metric for each store that came of that.
+
+    Metrics that share their states here, and do not on another rank, share them no more: what is shown differs. Each is
+    treated as the one that it shared with.
+
+    Collective, if any metric is due.
+    """
+    steps: list[tuple[Node, Merged]] = []
+    is_apart = False
     for names, route in members.by_route(due):
         nodes = members.nodes(names)
         results = sync_parts(
@@ -207,9 +259,16 @@ def _show_step_of_all(members: Members, due: Sequence[str]) -> list[Node]:
         assert results is not None, "a step is synced to every rank"
         for node, result in zip(nodes, results, strict=True):
             node.note_step()
-            shown.append(node)
-            node.show(result, mode=Mode.STEP)
-    return shown
+            is_apart = is_apart or bool(result.blocks)
+            steps += node.take_apart(result)
+    before = dict(owners)
+    late = [(name, metric) for name, metric in owners_of(members) if name not in before] if is_apart else []
+    for name, metric in late:
+        shared = next(one.names for one in members.groups if name in one.names)
+        for some in (full, trial):
+            if any(other in some for other in shared):
+                some[name] = metric
+    return steps, late
 
 
 # -- into the running states
@@ -317,6 +376,8 @@ def _alike(a: States, b: States) -> bool:
 
 def _alike_state(a: State, b: State) -> bool:
     if isinstance(a, list) and isinstance(b, list):
+        if isinstance(b, RowBuffer):  # which keeps no batch without rows
+            a, b = ([rows for rows in some if rows.shape[0]] for some in (a, b))
         return len(a) == len(b) and all(map(_alike_item, a, b))
     return _alike_item(a, b)
 

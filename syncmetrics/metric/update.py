@@ -17,6 +17,7 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.metric.again import attributes_of, changed
 from syncmetrics.metric.code import raw_function
+from syncmetrics.metric.compiled import update_in_graph
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.share import keep_apart
@@ -38,6 +39,7 @@ __all__ = [
 _grad_mode = torch.is_grad_enabled
 _set_grad_mode = torch._C._set_grad_enabled
 _in_inference_mode = torch.is_inference_mode_enabled
+_is_compiling = torch.compiler.is_compiling
 
 
 def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
@@ -47,6 +49,9 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
     def update(self: StatefulModule, *args: Any, **kwargs: Any) -> None:
         if type(self).update is not update:  # reached through super(): the outermost one keeps the books
             function(self, *args, **kwargs)
+            return
+        if _is_compiling():
+            update_in_graph(self, args, kwargs)
             return
         holder = self._holder
         store = holder.store
@@ -69,12 +74,12 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
                 marks = holder.marks()
         else:
             marks = [] if holder.is_trusted else holder.marks()
-        store.lent = before
-        store.version += 1
-        store.update_count = count + 1
-        if had_grad:
-            _set_grad_mode(False)
         try:
+            store.lent = before
+            store.version += 1
+            store.update_count = count + 1
+            if had_grad:
+                _set_grad_mode(False)
             if kwargs:
                 function(self, *args, **kwargs)
             else:

@@ -148,16 +148,25 @@ class _Worker:
         self._jobs: deque[Job] = deque()
         self._news = threading.Condition()
         self._running = False
+        self._turn = threading.Lock()  # held by the thread that runs the jobs: there are two after an interrupt
         self._linger_seconds = _LINGER_SECONDS
 
     def submit(self, job: Job) -> None:
         """Run a job when those before it are done."""
-        with self._news:
-            self._jobs.append(job)
+        try:
+            with self._news:
+                self._jobs.append(job)
+                if self._running:
+                    self._news.notify()
+                    return
+                self._running = True
+            self._begin()
+        except BaseException:  # an interrupt: the thread may have begun, or has died as it did, or was never made
             if self._running:
-                self._news.notify()
-                return
-            self._running = True
+                self._begin()
+            raise
+
+    def _begin(self) -> None:
         # No daemon: a process that ends must not leave the others in the middle of a sync.
         thread = threading.Thread(target=self._run, name="syncmetrics background")
         try:
@@ -168,14 +177,15 @@ class _Worker:
 
     def _run(self) -> None:
         while True:
-            with self._news:
-                self._news.wait_for(lambda: self._jobs, self._linger_seconds)
-                if not self._jobs:
-                    self._running = False
-                    return
-                job = self._jobs.popleft()
-            job.run()
-            del job  # or its result would live until the next one
+            with self._turn:
+                with self._news:
+                    self._news.wait_for(lambda: self._jobs, self._linger_seconds)
+                    if not self._jobs:
+                        self._running = False
+                        return
+                    job = self._jobs.popleft()
+                job.run()
+                del job  # or its result would live until the next one
 
 
 _workers: weakref.WeakKeyDictionary[Transport, _Worker] = weakref.WeakKeyDictionary()

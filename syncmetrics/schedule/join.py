@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -12,10 +14,12 @@ from syncmetrics.schedule.lanes import close_lane, open_lane
 from syncmetrics.sync import (
     Host,
     Node,
+    Part,
     Route,
     Schema,
     hosts_in,
     leave_pending,
+    refuse_shown,
     release,
     report_failure,
     reserve,
@@ -67,7 +71,9 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
         self._twin: Transport | None = None
 
     def __enter__(self) -> None:
-        routes = [route for host in self._hosts for _, route in host._hosted("")]
+        nodes = [pair for host in self._hosts for pair in host._hosted("")]
+        refuse_shown("", nodes)
+        routes = [route for _, route in nodes]
         transports = {id(route.transport) for route in routes}
         if len(transports) != 1:
             raise ValueError(
@@ -102,7 +108,7 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
         if self._twin.world_size == 1 or (isinstance(error, SyncError) and not isinstance(error, SyncRefusedError)):
             return
         if error is None:
-            leave_pending(self._transport, _Shadow(route, _step_schemas(self._hosts)).wait)
+            leave_pending(self._transport, _Shadow(route, _steps(self._hosts)).wait)
         elif isinstance(error, Exception):
             report_failure(error, route, label="join")
 
@@ -110,9 +116,9 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
 class _Shadow:
     """A thread that takes part in the syncs of the other ranks until none has any more."""
 
-    def __init__(self, route: Route, schemas: Mapping[int, Schema]) -> None:
+    def __init__(self, route: Route, steps: Mapping[int, tuple[Schema, Sequence[Part]]]) -> None:
         self._route = route
-        self._schemas = schemas
+        self._steps = steps
         self._error: Exception | None = None
         # No daemon: a process that ends must not leave the others in the middle of a step.
         self._thread = threading.Thread(target=self._run, name="syncmetrics join")
@@ -126,14 +132,24 @@ class _Shadow:
 
     def _run(self) -> None:
         try:
-            while shadow_sync(self._route, self._schemas):
+            while shadow_sync(self._route, self._steps):
                 pass
         except Exception as error:  # it is raised by `wait`
             self._error = error
 
 
-def _step_schemas(hosts: Sequence[Host]) -> dict[int, Schema]:
-    """Give what the others may sync per step."""
-    steps = [nodes for host in hosts for nodes in host._hosted_steps()]
-    schemas = [schema_of(sorted((n.local_part() for n in nodes), key=lambda part: part.path)) for nodes in steps]
-    return {schema.fingerprint: schema for schema in schemas}
+def _steps(hosts: Sequence[Host]) -> dict[int, tuple[Schema, Sequence[Part]]]:
+    """Give what the others may sync per step, by fingerprint. Of the parts only what is declared is kept."""
+    found: dict[int, tuple[Schema, Sequence[Part]]] = {}
+    for nodes in (nodes for host in hosts for nodes in host._hosted_steps()):
+        parts = [_declared(node.local_part()) for node in nodes]
+        parts.sort(key=lambda part: part.path)
+        schema = schema_of(parts)
+        found[schema.fingerprint] = schema, parts
+    return found
+
+
+def _declared(part: Part) -> Part:
+    """Give a part without states, whose metrics can be taken apart: they declare the same."""
+    part = replace(part, states={}, each=None, blocks=())
+    return replace(part, each=partial(list, [part] * len(part.names)))

@@ -3,7 +3,8 @@
 1. The sync sends to that rank alone: the others never hold the states of all.
 2. That rank computes. The others wait in rounds; in each the computing rank says that it is still at it, from a second
    thread, so that no wait is as long as the computation.
-3. The last round carries the value, or says what was raised. Values travel as the states of a sync do, never pickled.
+3. The last round carries the value, or says what was raised. A value that does not fit is broadcast between two votes,
+   as a large transfer is. Values travel as the states of a sync do, never pickled.
 """
 
 from __future__ import annotations
@@ -18,18 +19,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, PeerError, StateError, SyncError, said_by
+from syncmetrics.errors import Mark, PacketError, PeerError, StateError, SyncError, is_marked, mark, said_by
 from syncmetrics.states.plain import decode_plain, encode_plain
-from syncmetrics.sync import Merged, Node, Route, Syncable, episode, is_reported, mark_reported, put_back, sync_nodes
+from syncmetrics.sync import (
+    Merged,
+    Node,
+    Route,
+    Syncable,
+    episode,
+    leave_epoch,
+    put_back,
+    settle,
+    sync_nodes,
+)
+from syncmetrics.sync.exchange import attempt, vote
 from syncmetrics.sync.manifest import Form
-from syncmetrics.sync.packet import decode_bundle, encode_bundle, read_bytes, write_bytes
+from syncmetrics.sync.memory import Buffers
+from syncmetrics.sync.packet import decode_bundle, encode_bundle, packet_size, read_bytes, write_bytes
 from syncmetrics.transport.patience import current_patience
 
 __all__ = ["compute_on_one", "decode_value", "encode_value"]
 
-_PACKET_BYTES = 1024
 _HEADER = struct.Struct("<bq")
-_INLINE = _PACKET_BYTES - _HEADER.size
 _ALIVE, _VALUE, _FAILED = 1, 2, 3
 #: So often the computing rank says that it is alive: before those that wait turn to the store.
 _BEAT_SECONDS = 0.5
@@ -51,29 +62,33 @@ def compute_on_one(nodes: Sequence[Node], route: Route, label: str, compute: Cal
         SyncError: The sync, or the delivery of the value, did not come to its end.
         ValueError: The group has no such rank.
     """
-    transport, rank = route.transport, route.dst
+    rank = route.dst
     assert rank is not None
-    _check_in_group(rank, transport.world_size)
+    _check_in_group(rank, route.transport.world_size)
+    settle(route.transport)
+    # One episode: who is interrupted between the sync and the delivery leaves the others in the middle.
+    with episode(route.transport, route.timeout, f"`{label}` on rank {rank}"):
+        return _compute_on_one(nodes, route, rank, label, compute)
+
+
+def _compute_on_one(nodes: Sequence[Node], route: Route, rank: int, label: str, compute: Callable[[], Any]) -> Any:
+    transport = route.transport
     failure: Exception | None = None
     merged: list[Merged] | None = None
     try:
-        merged = sync_nodes(nodes, route, label)
-    except SyncError:
-        raise
+        merged = sync_nodes(nodes, route, label, leaving=False)
     except Exception as error:
-        if transport.rank != rank or transport.world_size == 1 or is_reported(error):
+        if transport.rank != rank or transport.world_size == 1 or not is_marked(error, Mark.AFTERWARDS):
             raise
         failure = error  # the states were exchanged, and could not be reduced: the others wait for the value already
     if transport.world_size == 1:
         assert merged is not None
+        leave_epoch(nodes)
         return _compute_shown(nodes, merged, compute)
     # Rounds go over the CPU: those of an accelerator would queue up behind what is being computed. Its twin is free:
     # what `join` may have left there was waited for by the sync.
     lane = transport if transport.wire_device(["cpu"]).type == "cpu" else transport.twin()
     delivery = _Delivery(replace(route, transport=lane, what=f"the value of `{label}` from rank {rank}"), rank, label)
-    if transport.rank != rank:
-        with delivery.episode:
-            return delivery.receive(nodes[0].store.device if nodes else torch.device("cpu"))
 
     def evaluate() -> Any:
         if failure is not None:
@@ -81,8 +96,18 @@ def compute_on_one(nodes: Sequence[Node], route: Route, label: str, compute: Cal
         assert merged is not None
         return _compute_shown(nodes, merged, compute)
 
-    with delivery.episode:
-        return delivery.send(evaluate)
+    try:
+        with delivery.episode:
+            if transport.rank == rank:
+                value = delivery.send(evaluate)
+            else:
+                value = delivery.receive(nodes[0].store.device if nodes else torch.device("cpu"))
+    except BaseException as error:
+        if is_marked(error, Mark.AGREED):  # that rank could not compute, and all know
+            leave_epoch(nodes)
+        raise
+    leave_epoch(nodes)
+    return value
 
 
 def _check_in_group(rank: int, world_size: int) -> None:
@@ -110,26 +135,30 @@ class _Delivery:
         self._label = label
         self._timeout = route.timeout if route.timeout is not None else current_patience().timeout
         self._beat_error: Exception | None = None
+        # As a sync sends: nothing that a rank could meet that is at another operation is of another size.
+        self._packet_bytes = packet_size(route.transport.world_size)
+        self._inline_bytes = self._packet_bytes - _HEADER.size
         self.episode = episode(route.transport, route.timeout, route.what)
 
     def send(self, evaluate: Callable[[], Any]) -> Any:
         """Compute, and send the value; whatever is raised, the others hear of it."""
         finished = threading.Event()
         beating = threading.Thread(target=self._beat, args=(finished,), name="syncmetrics compute_on", daemon=True)
-        beating.start()
         try:
             try:
+                beating.start()
                 value = evaluate()
                 data = encode_value(value, self._label)
             finally:
                 finished.set()
-                beating.join()
+                if beating.ident is not None:  # else it was interrupted as it began, and finds that it has finished
+                    beating.join()
         except BaseException as error:
-            mark_reported(error)  # `share_errors` need not tell the others again
+            mark(error, Mark.REPORTED)  # `share_errors` need not tell the others again
             if self._beat_error is None:
                 with suppress(SyncError):  # nobody is there to hear it; the error itself is what matters
                     self._tell(_FAILED, said_by(error).encode("utf-8", "backslashreplace"))
-                    self.episode.is_agreed = True
+                    mark(error, Mark.AGREED)
             raise
         if self._beat_error is not None:
             raise self._beat_error
@@ -146,9 +175,22 @@ class _Delivery:
             self._beat_error = error
 
     def _tell(self, status: int, data: bytes) -> None:
-        self._round(_HEADER.pack(status, len(data)) + data[:_INLINE])
-        if len(data) > _INLINE:
-            self._broadcast(write_bytes(data).to(self._route.transport.wire_device(["cpu"])))
+        if status == _FAILED:
+            data = data[: self._inline_bytes]
+        self._round(_HEADER.pack(status, len(data)) + data[: self._inline_bytes])
+        if len(data) > self._inline_bytes:
+            buffer = write_bytes(data).to(self._route.transport.wire_device(["cpu"]))
+            self._vote(None)
+            self._broadcast(buffer)
+            self._vote(None)
+
+    def _vote(self, error: Exception | None) -> None:
+        """Agree on whether all ranks can take a value that is large: all have it then, or none.
+
+        Raises:
+            PeerError: A rank cannot.
+        """
+        vote(self._route, self._label, error, Buffers.of(self._route.transport.world_size))
 
     def receive(self, device: torch.device) -> Any:
         """Wait until the value is there."""
@@ -160,23 +202,33 @@ class _Delivery:
         if status not in (_VALUE, _FAILED) or size < 0:
             raise PacketError(f"rank {self._rank} did not send a value of `{self._label}`.")
         data = packet[_HEADER.size : _HEADER.size + size]
-        if size > _INLINE:
-            buffer = torch.zeros(size, dtype=torch.uint8, device=self._route.transport.wire_device(["cpu"]))
-            self._broadcast(buffer)
-            data = read_bytes(buffer)
         if status == _FAILED:
             text = data.decode(errors="replace")
-            raise PeerError(f"`compute` of `{self._label}` failed on rank {self._rank}: {text}", {self._rank: text})
-        return decode_value(write_bytes(data), device)
+            error = PeerError(f"`compute` of `{self._label}` failed on rank {self._rank}: {text}", {self._rank: text})
+            mark(error, Mark.AGREED)
+            raise error
+        return decode_value(write_bytes(data), device) if size == len(data) else self._receive_large(size, device)
+
+    def _receive_large(self, size: int, device: torch.device) -> Any:
+        """Receive a value that does not fit into a round. All ranks can hold it, or all raise."""
+        wire = self._route.transport.wire_device(["cpu"])
+        buffer, failure = attempt(lambda: torch.zeros(size, dtype=torch.uint8, device=wire))
+        self._vote(failure)
+        assert buffer is not None
+        self._broadcast(buffer)
+        value, failure = attempt(lambda: decode_value(buffer.cpu(), device))
+        self._vote(failure)
+        return value
 
     def _round(self, mine: bytes) -> bytes:
         """Meet all ranks, and give what the computing one brought. All to all, so that all see who is gone."""
         route = self._route
         device = route.transport.wire_device(["cpu"])
-        local = write_bytes(mine.ljust(_PACKET_BYTES, b"\0")).to(device)
-        out = torch.empty(_PACKET_BYTES * route.transport.world_size, dtype=torch.uint8, device=device)
+        size = self._packet_bytes
+        local = write_bytes(mine.ljust(size, b"\0")).to(device)
+        out = torch.empty(size * route.transport.world_size, dtype=torch.uint8, device=device)
         route.transport.all_gather(out, local, timeout=route.timeout, what=route.what)
-        return read_bytes(out[_PACKET_BYTES * self._rank :][:_PACKET_BYTES])
+        return read_bytes(out[size * self._rank :][:size])
 
     def _broadcast(self, buffer: Tensor) -> None:
         route = self._route

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import SyncError
+from syncmetrics.errors import Mark, SyncError, mark
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.spec import declare_state
 from syncmetrics.sync import Part, Route, episode, report_failure, sync_parts
@@ -92,7 +92,7 @@ def together(route: Route, label: str, told: Told, solve: Callable[[Peers], _Res
         solve: What each rank does. It communicates through its argument alone.
     """
     peers = Peers(replace(route, dst=None), label, told)
-    with episode(route.transport, route.timeout, f"the shuffle of `{label}`") as here:
+    with episode(route.transport, route.timeout, f"the shuffle of `{label}`"):
         try:
             with no_graph():
                 return solve(peers)
@@ -101,5 +101,5 @@ def together(route: Route, label: str, told: Told, solve: Callable[[Peers], _Res
         except Exception as error:
             if not peers.ended:
                 report_failure(error, route, label=label)
-            here.is_agreed = True
+            mark(error, Mark.AGREED)
             raise

@@ -3,6 +3,7 @@
 Nothing in here knows ranks: how the states of several become one is said in `reductions`, and done in `sync`.
 """
 
+from syncmetrics.states.exact_sum import exact_add, exact_value
 from syncmetrics.states.joined import JoinedRows, joined_of
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.rows import RowBuffer, dim_zero_cat
@@ -20,6 +21,8 @@ __all__ = [
     "Store",
     "declare_state",
     "dim_zero_cat",
+    "exact_add",
+    "exact_value",
     "joined_of",
     "own_copy",
     "spec_of_value",

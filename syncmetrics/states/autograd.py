@@ -30,7 +30,11 @@ class no_graph:  # noqa: N801 - it stands where torch.no_grad() would
             self._inference = torch.inference_mode(False)
             self._inference.__enter__()
         self._grad = _grad_mode()
-        _set_grad_mode(False)
+        try:
+            _set_grad_mode(False)
+        except BaseException:  # an interrupt, when it is set already
+            _set_grad_mode(self._grad)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

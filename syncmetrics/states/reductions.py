@@ -8,6 +8,7 @@ flattened, which `syncmetrics.states.store` does.
 dist_reduce_fx   over time                   over ranks
 ===============  ==========================  ===========================================================
 ``"sum"``        a + b                       sum in rank order, in int64 or float64, given in the state's dtype
+``"exact_sum"``  digits of a + b             sum of the digits, rounded by none (`states.exact_sum`)
 ``"mean"``       weighted by update counts   weighted by each rank's update count
 ``"min"``        torch.minimum               the same (NaN propagates)
 ``"max"``        torch.maximum               the same (NaN propagates)
@@ -30,10 +31,11 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
+from syncmetrics.states.exact_sum import carried
 
 __all__ = ["ReduceFx", "Reduction", "cat_rows", "finish_sum", "promote", "resolve_reduction", "wide_dtype"]
 
-ReduceFx: TypeAlias = Literal["sum", "mean", "min", "max", "cat"] | Callable[[Any], Any] | None
+ReduceFx: TypeAlias = Literal["sum", "exact_sum", "mean", "min", "max", "cat"] | Callable[[Any], Any] | None
 
 _OverTime: TypeAlias = Callable[[Tensor, Tensor, tuple[int, int], Tensor | None], Tensor]
 _OverRanks: TypeAlias = Callable[[Sequence[Tensor], Sequence[int], Tensor | None], Tensor]
@@ -62,6 +64,16 @@ class Reduction:
     fx: Callable[[Any], Any] | None = None
     interleaved: bool = False
 
+    @property
+    def adds(self) -> bool:
+        """Whether values are added up, from the default on."""
+        return self.name in ("sum", "exact_sum")
+
+    @property
+    def by_element(self) -> bool:
+        """Whether each element becomes one without the others."""
+        return self.name in ("sum", "exact_sum", "mean", "min", "max")
+
 
 def resolve_reduction(dist_reduce_fx: ReduceFx | Reduction) -> Reduction:
     """Look up the row of the table for what the user wrote. A row is given back as it is.
@@ -78,7 +90,7 @@ def resolve_reduction(dist_reduce_fx: ReduceFx | Reduction) -> Reduction:
     elif callable(dist_reduce_fx):
         return _custom(dist_reduce_fx)
     raise StateError(
-        "`dist_reduce_fx` must be 'sum', 'mean', 'min', 'max', 'cat', None or a callable, but is"
+        "`dist_reduce_fx` must be 'sum', 'exact_sum', 'mean', 'min', 'max', 'cat', None or a callable, but is"
         f" {dist_reduce_fx!r} instead."
     )
 
@@ -222,6 +234,10 @@ def _holds(dtype: torch.dtype, total: Tensor) -> bool:
     return info.min <= int(lowest) and int(highest) <= info.max
 
 
+def _exact_over_time(a: Tensor, b: Tensor, counts: tuple[int, int], offset: Tensor | None) -> Tensor:
+    return carried(_sum_over_time(a, b, counts, offset))
+
+
 def _mean_over_time(a: Tensor, b: Tensor, counts: tuple[int, int], offset: Tensor | None) -> Tensor:
     return _mean_over_ranks((a, b), counts, offset)
 
@@ -309,6 +325,7 @@ def _shown(value: Any) -> str:
 
 _TABLE: dict[str | None, Reduction] = {
     "sum": Reduction("sum", _sum_over_time, _sum_over_ranks),
+    "exact_sum": Reduction("exact_sum", _exact_over_time, _sum_over_ranks),
     "mean": Reduction("mean", _mean_over_time, _mean_over_ranks),
     "min": Reduction(
         "min",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.exact_sum import encode_default, is_exact_sum
 from syncmetrics.states.plain import check_plain, is_json_throughout
 from syncmetrics.states.reductions import ReduceFx, Reduction, check_arithmetic, resolve_reduction
 from syncmetrics.states.rows import RowBuffer, check_dense, rows_like
@@ -66,7 +67,7 @@ class StateSpec:
     @property
     def accumulates(self) -> bool:
         """Whether values are added up in it, which takes at least float32."""
-        return self.reduction.name in ("sum", "mean")
+        return self.reduction.adds or self.reduction.name == "mean"
 
 
 def declare_state(
@@ -109,10 +110,12 @@ def declare_state(
     check_arithmetic(reduction, default)
     with no_graph():
         default = default.detach().clone().contiguous()
+        if reduction.name == "exact_sum":
+            default = encode_default(default)
         if reduction.name in ("sum", "mean"):
             default = default.to(_NARROW.get(default.dtype, default.dtype))
         default = _compact(default)
-        counted = reduction.name == "sum" and bool((default != 0).any())
+        counted = reduction.adds and bool((default != 0).any())
     return StateSpec(name, default, reduction, persistent, default if counted else None)
 
 
@@ -252,6 +255,8 @@ def own_tensor(value: Tensor, spec: StateSpec | None = None) -> Tensor:
     """
     if value.requires_grad:
         value = value.detach()
+    if spec is not None and spec.reduction.name == "exact_sum":
+        check_exact(value, spec)
     if spec is not None and spec.accumulates and value.dtype in _NARROW:
         with no_graph():
             return value.to(_NARROW[value.dtype])
@@ -259,6 +264,21 @@ def own_tensor(value: Tensor, spec: StateSpec | None = None) -> Tensor:
         with no_graph():
             return value.clone()
     return value
+
+
+def check_exact(value: Tensor, spec: StateSpec) -> None:
+    """Check that what is set in place of an exact sum is one.
+
+    Raises:
+        StateError: It is not: a float was added to its digits, say.
+    """
+    default = spec.default
+    if isinstance(default, Tensor) and not is_exact_sum(value, default):
+        raise StateError(
+            f"state `{spec.name}` is an exact sum, whose digits are int64 of shape {tuple(default.shape)}, but is set"
+            f" to {value.dtype} of shape {tuple(value.shape)}; write self.{spec.name} ="
+            f" exact_add(self.{spec.name}, values), and exact_value(self.{spec.name}) for its value."
+        )
 
 
 def moved(states: States, device: torch.device) -> States:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import repeat
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from syncmetrics.errors import StateError
 from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.epoch import NEW, after_reset
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.numbers import tensor_of
 from syncmetrics.states.plain import copy_plain
@@ -34,7 +36,7 @@ from syncmetrics.states.spec import (
     own_tensor,
 )
 
-__all__ = ["COPIED_NUMEL", "Holder", "Mode", "Store"]
+__all__ = ["COPIED_NUMEL", "Holder", "Mode", "Store", "all_replaced"]
 
 #: Up to so many elements a tensor on the CPU is copied before an update, so that an edit in place can be undone: the
 #: copy costs less than half of the addition that follows.
@@ -212,7 +214,7 @@ class Store:
             top = self.aside[-1]
             self.states, self.update_count, self.mode = top.states, top.update_count, top.mode
             self.appended, self.is_ready = top.appended, top.is_ready
-            self.aside.pop()
+            del self.aside[-1]  # no call: no interrupt comes between this and what is above
         self.derived = None
 
     def derive(self, key: Hashable, function: Callable[..., Any], *args: Any) -> Any:
@@ -359,6 +361,22 @@ class Store:
         self.version += 1
 
 
+@contextmanager
+def all_replaced(put_backs: Iterable[Callable[[], None]]) -> Iterator[None]:
+    """Replace the states of several metrics in a `with` block, or of none: what is raised there puts all back.
+
+    Args:
+        put_backs: What `as_it_is` gives for each of them.
+    """
+    before = list(put_backs)
+    try:
+        yield
+    except BaseException:  # an interrupt, too
+        for put_back in before:
+            put_back()
+        raise
+
+
 def _cast(item: Any, dtype: torch.dtype) -> Any:
     return item.to(dtype) if isinstance(item, Tensor) and item.is_floating_point() else item
 
@@ -415,7 +433,7 @@ class Holder:
     Attributes:
         specs: What `add_state` declared.
         store: Where the states live. Metrics that accumulate the same hold the same one.
-        fresh: Whether the metric was reset since its last sync, or never synced.
+        epoch: Which epoch the states belong to, as `states.epoch` counts.
         lists: Names of the list states.
         atomic: Whether tensors are copied before an update; None for those where it is cheap.
         rebinds: Whether `update` is known to edit none, and to bind none that is another's: nothing need be copied.
@@ -428,7 +446,7 @@ class Holder:
 
     specs: dict[str, StateSpec] = field(default_factory=dict)
     store: Store = field(default_factory=Store)
-    fresh: bool = True
+    epoch: int = NEW
     lists: tuple[str, ...] = ()
     atomic: bool | None = None
     rebinds: bool = False
@@ -514,6 +532,14 @@ class Holder:
                 keep(None if value.is_inference() else (value._version,))
         return marks
 
+    def lengths(self) -> list[Any]:
+        """Give what `undo` needs where lists have grown, and tensors were bound anew."""
+        if not self.lists:
+            return []
+        # Rows of a buffer go into its last element.
+        states = self.store.states.values()
+        return [None if isinstance(v, Tensor) else len(v) if type(v) is list else v[:] for v in states]
+
     def before(self) -> Callable[[], list[str]]:
         """Remember what is shown, and give what puts it back, as `undo` does."""
         store = self.store
@@ -550,6 +576,19 @@ class Holder:
         store.states, store.update_count = found, update_count
         return lost
 
+    def as_it_is(self) -> Callable[[], None]:
+        """Remember the store and what it shows, and give what puts that back where other states took its place."""
+        store, epoch, aside = self.store, self.epoch, self.store.aside[:]
+        shown = store.states, store.update_count, store.mode, store.appended, store.is_ready
+        held = store.holders, store.key, store.bond
+
+        def put_back() -> None:
+            self.store, self.epoch, store.aside = store, epoch, aside
+            store.states, store.update_count, store.mode, store.appended, store.is_ready = shown
+            store.holders, store.key, store.bond = held
+
+        return put_back
+
     def leave(self) -> None:
         """Take a store of its own, with the same content, if others hold this one too."""
         if self.store.holders > 1:
@@ -559,9 +598,10 @@ class Holder:
         """Give every state its default, in a store of its own."""
         with no_graph():
             states, store = self.fresh_states(), self.store
+        epoch = after_reset(self.epoch)
         if store.holders > 1:
             store.let_go()
             self.store = Store(states, version=store.version + 1, device=store.device, shown=store.shown)
         else:
             store.replace(states, 0)
-        self.fresh = True
+        self.epoch = epoch

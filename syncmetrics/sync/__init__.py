@@ -20,13 +20,13 @@ The protocol of one sync, step by step:
 A world of one goes from 1 to 7.
 """
 
-from syncmetrics.sync.engine import is_reported, mark_reported, report_failure, shadow_sync, sync_parts
+from syncmetrics.sync.engine import report_failure, shadow_sync, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.history import note
-from syncmetrics.sync.hosts import Host, grouped, hosts_in, together_of
+from syncmetrics.sync.hosts import Host, Hosting, grouped, host_of, hosts_in, refuse_shown, things_in, together_of
 from syncmetrics.sync.manifest import Part, Schema, schema_of
 from syncmetrics.sync.node import Node, Syncable, Together, absorb, by_route
-from syncmetrics.sync.show import copied, put_back, show_together, sync_nodes, synced
+from syncmetrics.sync.show import copied, leave_epoch, note_try, put_back, show_together, sync_nodes, synced
 from syncmetrics.sync.trace import SyncRecord, Trace, trace
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
 from syncmetrics.transport.base import episode, leave_pending, release, reserve, settle
@@ -34,6 +34,7 @@ from syncmetrics.transport.base import episode, leave_pending, release, reserve,
 __all__ = [
     "MAX_CHUNK_BYTES",
     "Host",
+    "Hosting",
     "Merged",
     "Node",
     "Part",
@@ -48,12 +49,14 @@ __all__ = [
     "copied",
     "episode",
     "grouped",
+    "host_of",
     "hosts_in",
-    "is_reported",
+    "leave_epoch",
     "leave_pending",
-    "mark_reported",
     "note",
+    "note_try",
     "put_back",
+    "refuse_shown",
     "release",
     "report_failure",
     "reserve",
@@ -64,6 +67,7 @@ __all__ = [
     "sync_nodes",
     "sync_parts",
     "synced",
+    "things_in",
     "together_of",
     "trace",
 ]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from syncmetrics.errors import PacketError
+from syncmetrics.states.epoch import of_several
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.manifest import Part
 
@@ -78,8 +79,8 @@ def taken_apart(parts: Sequence[Part], blocks: Sequence[Blocks] | None = None) -
         for first in sorted(set(owners)):
             of_block = [index for index, owner in enumerate(owners) if owner == first]
             names = tuple(part.names[index] for index in of_block)
-            fresh = all(each[index].fresh for index in of_block)
-            found.append(replace(each[first], path=names[0], names=names, fresh=fresh))
+            epoch = of_several([each[index].epoch for index in of_block])
+            found.append(replace(each[first], path=names[0], names=names, epoch=epoch))
     return sorted(found, key=lambda part: part.path)
 
 

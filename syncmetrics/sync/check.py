@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Se
 from typing import Any, TypeAlias, TypeVar
 
 from syncmetrics.errors import PacketError, PeerError, SchemaMismatchError, StateError
+from syncmetrics.states.epoch import agree, is_fresh, went_on
 from syncmetrics.states.reductions import promote
 from syncmetrics.sync.manifest import STEP, Entry, Form, Manifest, Part, Record, Schema, Status
 from syncmetrics.sync.packet import Header
@@ -41,7 +42,7 @@ def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest], agre
         agreed: Threads that were found to belong together.
     """
     keys = {
-        (h.sequence, h.fingerprint, m.label, m.fresh, m.message, m.caller, h.meaning)
+        (h.sequence, h.fingerprint, m.label, m.epochs, m.message, m.caller, h.meaning)
         for h, m in zip(headers, manifests, strict=True)
         if h.status is not Status.JOINED
     }
@@ -52,7 +53,7 @@ def mean_the_same(headers: Sequence[Header], manifests: Sequence[Manifest], agre
     ):
         return False
     # Ranks whose metrics share in other ways bring other parts, and sync once more: then it is time to ask.
-    return len({key[4] for key in keys}) > 1 or len({key[3] for key in keys}) == 1
+    return len({key[4] for key in keys}) > 1 or all(map(agree, zip(*{key[3] for key in keys}, strict=True)))
 
 
 def callers_of(manifests: Sequence[Manifest]) -> Callers:
@@ -158,7 +159,7 @@ def participants(entry: Entry, records: Sequence[Record], counts: Sequence[int])
     if any(r.form is Form.DENSE for r in records):
         dense = [r for r in ranks if records[r].form is Form.DENSE]
         touched = {records[r].shape for r in dense if counts[r] > 0}
-        if touched and entry.spec.reduction.name in ("sum", "mean", "min", "max"):
+        if touched and entry.spec.reduction.by_element:
             dense = [r for r in dense if counts[r] > 0 or records[r].shape in touched]
         return tuple(dense)
     return tuple(ranks)
@@ -184,13 +185,13 @@ def encode_schema(
         contenders: Threads that have stood in each other's way in this group.
         dst: The rank that receives the result, if it is not every rank.
     """
-    stale = [part.path for part in parts if not part.fresh]
+    epochs = {part.path: part.epoch for part in parts}
     declared = [entry.declared for entry in schema.entries]
     alive = ["" if thread is threading.main_thread() else thread.name for thread in threading.enumerate()]
     threads = sorted({*alive, *contenders})
     shared = [[part.path, list(part.names)] for part in parts if len(part.names) > 1]
     settings = [list(one) for part in parts for one in part.settings]
-    body = [label, declared, stale, list(notes), caller, threads, shared, settings, dst]
+    body = [label, declared, epochs, list(notes), caller, threads, shared, settings, dst]
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
@@ -206,16 +207,17 @@ def _read(texts: Sequence[bytes]) -> dict[int, list[Any]]:
             continue
         try:
             body = json.loads(text.decode("ascii"))
-            label, declared, stale, before, caller, threads, shared, settings, dst = body
+            label, declared, epochs, before, caller, threads, shared, settings, dst = body
             rows = [(str(path), str(kind), str(fx), str(default)) for path, kind, fx, default in declared]
             groups = [(str(path), tuple(map(str, names))) for path, names in shared]
             values = [(str(name), {str(k): str(v) for k, v in items}) for name, items in settings]
-            texts_of = [list(map(str, some)) for some in (stale, before, threads)]
+            texts_of = [list(map(str, some)) for some in (before, threads)]
+            parts = {str(path): int(epoch) for path, epoch in epochs.items()}
             if dst is not None and type(dst) is not int:
                 raise ValueError(f"{dst!r} is no rank")
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise PacketError(f"rank {rank} did not say what it syncs: {error}") from error
-        said[rank] = [str(label), rows, texts_of[0], texts_of[1], str(caller), texts_of[2], groups, values, dst]
+        said[rank] = [str(label), rows, parts, texts_of[0], str(caller), texts_of[1], groups, values, dst]
     return said
 
 
@@ -251,7 +253,7 @@ def describe_difference(headers: Sequence[Header], texts: Sequence[bytes]) -> Sc
             " own"
         )
     if not lines:
-        lines.extend(_epoch_lines({rank: frozenset(body[2]) for rank, body in said.items()}))
+        lines.extend(_epoch_lines({rank: body[2] for rank, body in said.items()}))
     for notes, ranks in _group({rank: tuple(body[3]) for rank, body in said.items()}).items():
         before = ", then ".join(notes) if notes else "nothing"
         lines.append(f"before this, {_ranks(ranks)} did: {before}")
@@ -269,18 +271,25 @@ def _sharing_lines(shared: Mapping[int, Mapping[str, tuple[str, ...]]]) -> list[
     return lines
 
 
-def _epoch_lines(stale: Mapping[int, frozenset[str]]) -> list[str]:
+def _epoch_lines(epochs: Mapping[int, Mapping[str, int]]) -> list[str]:
     """Say which ranks have reset a metric since their last sync of it, and which have not."""
     lines = []
-    for path in sorted(set().union(*stale.values())):
-        was_reset = _group({rank: path not in paths for rank, paths in stale.items()})
+    for path in sorted(set().union(*epochs.values())):
+        of_rank = {rank: parts[path] for rank, parts in epochs.items() if path in parts}
+        if agree(set(of_rank.values())):
+            continue
+        name = f"`{path}`" if path else "it"
+        was_reset = _group({rank: is_fresh(epoch) for rank, epoch in of_rank.items()})
         if len(was_reset) > 1:
-            name = f"`{path}`" if path else "it"
-            lines.append(
-                f"{name} was reset since its last sync on {_ranks(was_reset[True])}, but not on"
-                f" {_ranks(was_reset[False])}:"
-                " these ranks are in different epochs"
+            which = f"was reset since its last sync on {_ranks(was_reset[True])}, but not on {_ranks(was_reset[False])}"
+        else:
+            ahead = [rank for rank, epoch in of_rank.items() if epoch in went_on(of_rank.values())]
+            again = [rank for rank in of_rank if rank not in ahead]
+            which = (
+                f"had a value in a sync that gave none on {_ranks(again)}, and was reset since on {_ranks(ahead)},"
+                " where the others sync again for that value"
             )
+        lines.append(f"{name} {which}: these ranks are in different epochs")
     return lines
 
 

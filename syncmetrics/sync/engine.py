@@ -5,17 +5,18 @@ Every decision is made by the pure modules beside this one; this one goes throug
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, PeerError, said_by
+from syncmetrics.errors import Mark, PacketError, PeerError, is_marked, mark, said_by
 from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.epoch import tag_of
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import resolve_reduction
 from syncmetrics.states.spec import StateSpec, check_value
@@ -29,7 +30,7 @@ from syncmetrics.sync.check import (
     mean_the_same,
     threads_fit,
 )
-from syncmetrics.sync.exchange import Arrived, Packet, exchange, gather_texts, pack, vote
+from syncmetrics.sync.exchange import Arrived, Packet, attempt, exchange, gather_texts, pack, vote
 from syncmetrics.sync.fold import Merged, fold
 from syncmetrics.sync.history import note, notes
 from syncmetrics.sync.manifest import (
@@ -42,19 +43,16 @@ from syncmetrics.sync.manifest import (
     Status,
     describe_state,
     is_described_by,
+    schema_of,
 )
 from syncmetrics.sync.memory import Buffers, Known, Memory, Verdict, memory_of, simple_sums, values_inside
-from syncmetrics.sync.packet import encode_bundle, encode_said
+from syncmetrics.sync.packet import Said, encode_bundle, encode_said
 from syncmetrics.sync.plan import plan_sync
 from syncmetrics.sync.trace import CountingTransport, SyncRecord, is_observed, observing
 from syncmetrics.sync.transfer import Route, Transfer, Values
-from syncmetrics.transport.base import MovedError, caller_of, episode, settle
+from syncmetrics.transport.base import MovedError, Transport, caller_of, episode, settle
 
-_Result = TypeVar("_Result")
-_REPORTED = "_reported_by_syncmetrics"
-_AFTERWARDS = "_after_the_exchange_of_syncmetrics"
-
-__all__ = ["is_afterwards", "is_reported", "mark_reported", "report_failure", "shadow_sync", "sync_parts"]
+__all__ = ["next_tag", "report_failure", "shadow_sync", "sync_parts"]
 
 
 def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merged] | None:
@@ -134,8 +132,7 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
         about = encode_blocks(parts), caller_of(transport)
         meaning = known.meaning(parts, route.dst)
         packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning)
-        arrived = exchange(route, packet, buffers, memory.said)
-        transport.confirm(arrived.apart, timeout=route.timeout, what=route.what)
+        arrived = _exchange(here, route, packet, buffers, memory.said)
         memory.synced = _count(arrived)
         if record is not None:
             record.arrived(arrived.headers, route.transport.rank)
@@ -158,7 +155,7 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
         merged: list[Merged] | None = None
         if verdict.values is None:
             make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
-            merged = _transfer(here, route, label, make_ready, partial(fold_all, packets=arrived.packets), memory)
+            merged = _transfer(route, label, make_ready, partial(fold_all, packets=arrived.packets), memory)
     # From here on no rank needs this one any more.
     try:
         if verdict.values is not None and route.receives:
@@ -168,12 +165,11 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
             return merged
         return put_together(parts, list(zip(brought, merged, strict=True)))
     except BaseException as error:
-        setattr(error, _AFTERWARDS, True)
+        mark(error, Mark.AFTERWARDS)
         raise
 
 
 def _transfer(
-    here: episode,
     route: Route,
     label: str,
     make_ready: Callable[[], Transfer],
@@ -185,7 +181,6 @@ def _transfer(
     Collective: every rank of the group must call this.
 
     Args:
-        here: The episode that this is a part of.
         route: Over whom and to whom.
         label: What is synced.
         make_ready: Takes the memory that is needed.
@@ -196,31 +191,21 @@ def _transfer(
         PeerError: A rank had not the memory for it, or could not fold the states.
     """
     buffers = memory.take_votes()
-    transfer, error = _attempt(make_ready)
-    _agree(here, route, label, error, buffers)
+    transfer, error = attempt(make_ready)
+    vote(route, label, error, buffers)
     assert transfer is not None
     values = transfer.carry_out()
-    merged, error = _attempt(lambda: fold_all(values)) if route.receives else (None, None)
-    apart = _agree(here, route, label, error, buffers)
-    route.transport.confirm(apart, timeout=route.timeout, what=route.what)
+    merged, error = attempt(lambda: fold_all(values)) if route.receives else (None, None)
+    start = time.monotonic()
+    apart = vote(route, label, error, buffers)
+    _confirm(route, apart, start)
     memory.votes = buffers
     return merged
 
 
-def _agree(here: episode, route: Route, label: str, error: Exception | None, buffers: Buffers) -> float:
-    try:
-        return vote(route, label, error, buffers)
-    except Exception as raised:
-        here.is_agreed = raised is error
-        raise
-
-
-def _attempt(call: Callable[[], _Result]) -> tuple[_Result | None, Exception | None]:
-    """Give what a call gives, or what it raises: the other ranks have to hear of it first."""
-    try:
-        return call(), None
-    except Exception as error:
-        return None, error
+def _confirm(route: Route, apart: float, start: float) -> None:
+    """Look whether others have given up meanwhile: a rank was late, or this process did not run for a while."""
+    route.transport.confirm(max(apart, time.monotonic() - start), timeout=route.timeout, what=route.what)
 
 
 def _resolve_difference(route: Route, arrived: Arrived, text: bytes, memory: Memory) -> None:
@@ -278,43 +263,35 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
         route: Over whom.
         label: What failed.
     """
-    if route.transport.world_size == 1 or is_reported(error):
+    if route.transport.world_size == 1 or is_marked(error, Mark.REPORTED):
         return
     busy = memory_of(route.transport).busy
     before = busy.enter(label, route.transport.name)
     try:
-        mark_reported(error)  # it may pass through several blocks that report: the others hear it once
+        mark(error, Mark.REPORTED)  # it may pass through several blocks that report: the others hear it once
         settle(route.transport)
         message = _message_of(error)
-        _say(route, label, lambda sequence: Manifest(Status.ERROR, sequence, 0, label, message=message))
+        # Ranks that were told already do not come, but those may that were an episode further.
+        _say(route, label, lambda n: Manifest(Status.ERROR, n, 0, label, message=message), is_marked(error, Mark.TOLD))
+        mark(error, Mark.AGREED)
     finally:
         busy.leave(before)
 
 
-def mark_reported(error: BaseException) -> None:
-    """Remember that the other ranks have heard of an error, so that `report_failure` need not tell them again."""
-    setattr(error, _REPORTED, True)
+def next_tag(transport: Transport) -> int:
+    """Give a number for the next sync over a transport, the same on every rank."""
+    return tag_of(transport.name, memory_of(transport).synced + 1)
 
 
-def is_reported(error: BaseException) -> bool:
-    """Whether the other ranks have heard of an error."""
-    return bool(getattr(error, _REPORTED, False))
-
-
-def is_afterwards(error: BaseException) -> bool:
-    """Whether an error was raised when all ranks had the states of all, so that the sync counts as done."""
-    return bool(getattr(error, _AFTERWARDS, False))
-
-
-def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
+def shadow_sync(route: Route, steps: Mapping[int, tuple[Schema, Sequence[Part]]]) -> bool:
     """Take part in one sync of the other ranks without bringing anything.
 
     Collective: every rank of the group enters a sync, or this.
 
     Args:
         route: Over whom.
-        schemas: What the others may sync, by fingerprint: a rank that brings nothing comes to the same verdict as they
-            do.
+        steps: What the others may sync, by fingerprint, and the parts that it was made of: a rank that brings nothing
+            comes to the same verdict as they do.
 
     Returns:
         Whether any rank had something to sync; if none had, no rank will have any more.
@@ -324,7 +301,7 @@ def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
         SyncError: The sync did not come to its end.
     """
     settle(route.transport)
-    with episode(route.transport, route.timeout, "a step inside of `join`") as here:
+    with episode(route.transport, route.timeout, "a step inside of `join`"):
         arrived, route = _say(route, "join", lambda sequence: Manifest(Status.JOINED, sequence, 0, "join"))
         active = [m for m in arrived.manifests if m.status is not Status.JOINED]
         if not active:
@@ -335,7 +312,7 @@ def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
             _resolve_difference(route, arrived, b"", memory)
         if len({m.message for m in active}) > 1:
             return True  # they sync once more
-        schema = schemas.get(active[0].fingerprint) or _unknown_schema(len(active[0].records))
+        schema = _schema_said(arrived.manifests.index(active[0]), active[0], steps)
         manifests = _full_manifests(arrived.manifests, len(schema.entries), len(active[0].update_counts))
         label = active[0].label
         check_manifests(label, schema, manifests)
@@ -343,8 +320,16 @@ def shadow_sync(route: Route, schemas: Mapping[int, Schema]) -> bool:
         if not plan.is_inside:
             nothing: list[list[Tensor]] = [[] for _ in schema.entries]
             make_ready = partial(Transfer, route, plan, manifests, nothing, arrived.packets)
-            _transfer(here, route, label, make_ready, lambda values: [], memory)
+            _transfer(route, label, make_ready, lambda values: [], memory)
     return True
+
+
+def _schema_said(rank: int, said: Manifest, steps: Mapping[int, tuple[Schema, Sequence[Part]]]) -> Schema:
+    """Give the schema of what another rank syncs, with its metrics as far apart as they are there."""
+    if said.fingerprint not in steps:
+        return _unknown_schema(len(said.records))
+    schema, parts = steps[said.fingerprint]
+    return schema_of(taken_apart(parts, decode_blocks(said.message, parts, rank))) if said.message else schema
 
 
 def _unknown_schema(count: int) -> Schema:
@@ -353,7 +338,9 @@ def _unknown_schema(count: int) -> Schema:
     return Schema(tuple(Entry(0, spec, str(index), merged_by="unknown") for index in range(count)), 0)
 
 
-def _say(route: Route, label: str, manifest_of: Callable[[int], Manifest]) -> tuple[Arrived, Route]:
+def _say(
+    route: Route, label: str, manifest_of: Callable[[int], Manifest], vainly: bool = False
+) -> tuple[Arrived, Route]:
     """Enter an exchange without states, and give what arrived and the route that it went.
 
     The buffers are its own: what it says must not stay in those of others.
@@ -365,20 +352,31 @@ def _say(route: Route, label: str, manifest_of: Callable[[int], Manifest]) -> tu
             route = route.named(_name_of(sequence, label))
             memory = Memory(transport.world_size)
             buffers = memory.take_buffers()
-            with episode(transport, route.timeout, route.what):
-                arrived = exchange(route, pack(manifest_of(sequence), [], buffers), buffers, memory.said)
-                transport.confirm(arrived.apart, timeout=route.timeout, what=route.what)
+            with episode(transport, route.timeout, route.what, vainly=vainly) as here:
+                arrived = _exchange(here, route, pack(manifest_of(sequence), [], buffers), buffers, memory.said)
             memory_of(transport).synced = _count(arrived)
             return arrived, route
         except MovedError:
             continue
 
 
-def _count(arrived: Arrived) -> int:
-    """Give how many syncs there were, as the rank counts that knows of most: all ranks count on from there.
+def _exchange(here: episode, route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arrived:
+    """Send a packet, and give those of all ranks. Collective: every rank of the group must call this.
 
-    A rank that gave up has not counted a sync which one that came late may have. They are told once, and meet again.
+    Ranks that have met anew have not all come out of the last sync with the same count: one was interrupted before it
+    counted, another after. They are together again, whatever they say.
     """
+    start = time.monotonic()
+    arrived = exchange(route, packet, buffers, said)
+    _confirm(route, arrived.apart, start)
+    if here.have_met:
+        count = _count(arrived)
+        arrived = replace(arrived, headers=tuple(replace(header, sequence=count) for header in arrived.headers))
+    return arrived
+
+
+def _count(arrived: Arrived) -> int:
+    """Give how many syncs there were, as the rank counts that knows of most: all ranks count on from there."""
     return max(header.sequence for header in arrived.headers)
 
 
@@ -399,8 +397,8 @@ def _describe(
     schema = known.schema
     try:
         records, sources = _look_at(parts, schema, known.records)
-        counts, fresh = tuple(part.update_count for part in parts), tuple(part.fresh for part in parts)
-        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, fresh, *about, meaning)
+        counts, epochs = tuple(part.update_count for part in parts), tuple(part.epoch for part in parts)
+        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, epochs, *about, meaning)
         if records is not known.records or known.about != about:
             known.records, known.said, known.layout = records, encode_said(manifest), None
             known.about = about

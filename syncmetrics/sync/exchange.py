@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, SchemaMismatchError, StateError, said_by
+from syncmetrics.errors import Mark, PacketError, SchemaMismatchError, StateError, mark, said_by
 from syncmetrics.sync.check import peer_error
 from syncmetrics.sync.manifest import Manifest
 from syncmetrics.sync.memory import Buffers, Known, Layout
@@ -35,7 +36,9 @@ _TEXT_MAGIC = b"synctxt\x00"
 _VOTE = struct.Struct("<8s?iq")
 _VOTE_MAGIC = b"syncvot\x00"
 
-__all__ = ["Arrived", "Packet", "exchange", "gather_texts", "pack", "vote"]
+_Result = TypeVar("_Result")
+
+__all__ = ["Arrived", "Packet", "attempt", "exchange", "gather_texts", "pack", "vote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,15 @@ def gather_texts(route: Route, mine: bytes, buffers: Buffers) -> list[bytes]:
     return [bytes(text) for text in texts]
 
 
-def vote(route: Route, label: str, error: BaseException | None, buffers: Buffers) -> float:
+def attempt(call: Callable[[], _Result]) -> tuple[_Result | None, Exception | None]:
+    """Give what a call gives, or what it raises: the other ranks have to hear of it first, by `vote`."""
+    try:
+        return call(), None
+    except Exception as error:
+        return None, error
+
+
+def vote(route: Route, label: str, error: Exception | None, buffers: Buffers) -> float:
     """Agree on whether all ranks can go on. Collective: every rank of the group must call this.
 
     Args:
@@ -238,6 +249,7 @@ def vote(route: Route, label: str, error: BaseException | None, buffers: Buffers
             at += _VOTE.size
             failures[rank] = bytes(buffers.incoming[at : at + length]).decode("utf-8", "replace")
     if error is not None and len(failures) == len(times) and len(set(failures.values())) == 1:
+        mark(error, Mark.AGREED)
         raise error  # it is the same everywhere, and no rank's fault
     if failures:
         raise peer_error(label, failures, route.transport.world_size) from error

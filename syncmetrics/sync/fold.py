@@ -15,12 +15,12 @@ from syncmetrics.states.joined import JoinedRows, Run
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import cat_rows, finish_sum, wide_dtype
 from syncmetrics.states.spec import State, States
-from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema
+from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, schema_of
 from syncmetrics.sync.packet import decode_bundle, from_bytes
 from syncmetrics.sync.plan import SyncPlan
 from syncmetrics.sync.transfer import Values
 
-__all__ = ["Merged", "fold", "fold_state"]
+__all__ = ["Merged", "fold", "fold_state", "fold_states"]
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +130,44 @@ def fold_state(entry: Entry, values: Sequence[State], counts: Sequence[int]) -> 
         return reduction.over_ranks(tensors, counts, entry.spec.offset)
     except StateError as error:
         raise StateError(f"state `{entry.path}`: {error}") from None
+
+
+def fold_states(part: Part, states_of: Sequence[States], counts: Sequence[int]) -> Merged:
+    """Make one of the states that several ranks had, as a sync of these ranks does, but with lists as they are.
+
+    Args:
+        part: Says what is declared.
+        states_of: The states of each rank, in rank order.
+        counts: Number of updates of each rank.
+
+    Raises:
+        StateError: A tensor can only be kept (dist_reduce_fx=None), so that several cannot become one.
+    """
+    touched = [(states, count) for states, count in zip(states_of, counts, strict=True) if count > 0]
+    if len(touched) <= 1:
+        states, count = touched[0] if touched else (states_of[0], 0)
+        return Merged(dict(states), count)
+    total = sum(count for _, count in touched)
+    if part.merge is not None:
+        return Merged(functools.reduce(part.merge, [states for states, _ in touched]), total)
+    folded: States = {}
+    for entry in schema_of([part]).entries:
+        name, spec = entry.spec.name, entry.spec
+        values = [states[name] for states, _ in touched]
+        if spec.is_list:
+            folded[name] = [item for v in values for item in (v if isinstance(v, list) else [v])]
+            continue
+        if spec.reduction.over_time is None:
+            raise StateError(
+                f"state `{entry.path}` is a tensor with dist_reduce_fx=None, so those of {len(touched)} ranks cannot"
+                " become one; override `merge_states(a, b)`, or go on with as many ranks."
+            )
+        if spec.reduction.same_shape:  # who has a default of another shape has only not been replaced yet
+            shapes = {v.shape for v in values if isinstance(v, Tensor)}
+            if len(shapes) > 1:
+                raise StateError(f"state `{entry.path}` has the shapes {sorted(map(tuple, shapes))} on several ranks.")
+        folded[name] = fold_state(entry, values, [count for _, count in touched])
+    return Merged({name: folded[name] for name in part.specs}, total)
 
 
 def _elements(rows: Tensor, records: Sequence[Record]) -> State:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from syncmetrics import registry
+from syncmetrics.errors import StateError
 from syncmetrics.sync.node import Node, Syncable, Together, by_route
 from syncmetrics.sync.route import Route
 from syncmetrics.transport.base import Transport
 
-__all__ = ["Host", "grouped", "hosts_in", "together_of"]
+__all__ = ["Host", "Hosting", "grouped", "host_of", "hosts_in", "refuse_shown", "things_in", "together_of"]
+
+
+@runtime_checkable
+class Hosting(Protocol):
+    """What has nodes, and counts steps: a host, or what holds some without being one, as a logger."""
+
+    def _hosted(self, path: str) -> list[tuple[Syncable, Route]]:
+        """Give the nodes of all that is inside, as `Host` does."""
+
+    def _steps_taken(self) -> list[int]:
+        """Give how many steps were counted."""
+
+    def _go_on_from(self, steps: Sequence[int]) -> None:
+        """Count steps from here on: as many numbers as `_steps_taken` gives."""
 
 
 class Host:
@@ -49,6 +64,13 @@ class Host:
     def _begin_steps(self) -> None:
         """Count steps anew, if there are any."""
 
+    def _steps_taken(self) -> list[int]:
+        """Give how many steps were counted, for `_go_on_from`."""
+        return []
+
+    def _go_on_from(self, steps: Sequence[int]) -> None:
+        """Count steps from here on."""
+
     def _hosted_before_update(self, act: Callable[[], None]) -> None:
         """Have something done once, before the next batch is added."""
         for node, _ in self._hosted(""):
@@ -67,25 +89,51 @@ def hosts_in(things: Any, path: str = "") -> Iterator[tuple[str, Host]]:
     Raises:
         TypeError: Something is none of these.
     """
-    if isinstance(things, Host):
-        yield path, things
-        return
-    if isinstance(things, (Mapping, nn.ModuleDict)):
-        for key, thing in things.items():
-            yield from hosts_in(thing, f"{path}[{key!r}]")
-        return
-    if isinstance(things, (Sequence, nn.ModuleList)) and not isinstance(things, str):
-        for index, thing in enumerate(things):
-            yield from hosts_in(thing, f"{path}[{index}]" if path or len(things) > 1 else "metric")
-        return
-    known = registry.recognise(things)
+    for where, thing in things_in(things, path, _in_brackets):
+        yield where, host_of(thing)
+
+
+def host_of(thing: Any) -> Host:
+    """Give a metric or a collection, or what takes the part of a metric of another library.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if isinstance(thing, Host):
+        return thing
+    known: Host | None = registry.recognise(thing)
     if known is None:
         raise TypeError(
             "a Metric or MetricCollection of syncmetrics, or a metric of torchmetrics, torcheval or ignite was"
-            f" expected, but a {type(things).__name__} was given; `register_adapter` makes a class of your own one"
+            f" expected, but a {type(thing).__name__} was given; `register_adapter` makes a class of your own one"
             " of them."
         )
-    yield path, known
+    return known
+
+
+def things_in(things: Any, path: str, name_of: Callable[[str, Any, int], str]) -> Iterator[tuple[str, Any]]:
+    """Find what is in lists, dicts and their like, with a name for each.
+
+    Args:
+        things: One thing, or lists, tuples, dicts, ModuleLists and ModuleDicts of them. A host is one thing.
+        path: Its name.
+        name_of: Gives the name of what is inside, of that of the container, the key or index, and the number of items.
+    """
+    inside: Iterable[tuple[Any, Any]] | None = None
+    if isinstance(things, (Mapping, nn.ModuleDict)) and not isinstance(things, Host):
+        inside = things.items()
+    elif isinstance(things, (Sequence, nn.ModuleList)) and not isinstance(things, (str, Host)):
+        inside = enumerate(things)
+    if inside is None:
+        yield path, things
+        return
+    for key, thing in inside:
+        yield from things_in(thing, name_of(path, key, len(things)), name_of)
+
+
+def _in_brackets(path: str, key: Any, count: int) -> str:
+    """Give the name that stands in errors: a list of one has none of its own."""
+    return "metric" if key == 0 and type(key) is int and count == 1 and not path else f"{path}[{key!r}]"
 
 
 def grouped(things: Any, given: Any) -> Any:
@@ -101,8 +149,23 @@ def grouped(things: Any, given: Any) -> Any:
     return given(things)
 
 
+def refuse_shown(path: str, nodes: Iterable[tuple[Syncable, Route]]) -> None:
+    """Refuse nodes that show other states than those of this process.
+
+    Raises:
+        StateError: One of them does.
+    """
+    for node, _ in nodes:
+        if isinstance(node, Node) and not node.is_local:
+            raise StateError(f"`{path or node.label}` is synced already; call unsync() first.")
+
+
 def together_of(
-    hosts: Iterable[tuple[str, Host]], transport: Transport | None = None, timeout: float | None = None
+    hosts: Iterable[tuple[str, Hosting]],
+    transport: Transport | None = None,
+    timeout: float | None = None,
+    *,
+    also_shown: bool = False,
 ) -> Together:
     """Give the nodes of all hosts by whom they sync with, in an order that is the same on every rank.
 
@@ -110,11 +173,18 @@ def together_of(
         hosts: Hosts and what they are called.
         transport: Over whom; left out, each one's own.
         timeout: Seconds to wait for the other ranks; left out, each one's own.
+        also_shown: Whether they may show other states than those of this process.
+
+    Raises:
+        StateError: One of them does, and may not.
     """
     found: list[tuple[Route, Syncable]] = []
     seen: set[int] = set()
     for path, host in sorted(hosts, key=lambda pair: pair[0]):
-        for node, route in host._hosted(path):
+        nodes = host._hosted(path)
+        if not also_shown:
+            refuse_shown(path, nodes)
+        for node, route in nodes:
             keys = {id(holder.store) for _, holder in node.holders} if isinstance(node, Node) else {id(node)}
             if keys <= seen:
                 continue

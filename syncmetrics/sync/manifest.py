@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import StateError
+from syncmetrics.states.epoch import NEW
 from syncmetrics.states.joined import Run, runs_of
 from syncmetrics.states.reductions import promote
 from syncmetrics.states.rows import RowBuffer
@@ -58,8 +59,7 @@ class Part:
         update_count: Number of updates in them.
         device: Where the result is wanted.
         merge: The metric's own `merge_states`, if it has one: then whole states are folded with it.
-        fresh: Whether it was reset since its last sync, or never synced. Ranks that differ in this are in different
-            epochs.
+        epoch: Which epoch the states belong to, as `states.epoch` counts: one on every rank.
         names: The metrics whose states these are, if several may share them: the same on every rank.
         each: Gives what each of these metrics has, in the order of the names, as a part of its own.
         settings: What `update` and `compute` of each of these metrics read besides: its name, and attributes with their
@@ -73,7 +73,7 @@ class Part:
     update_count: int
     device: torch.device
     merge: Callable[[States, States], States] | None = None
-    fresh: bool = True
+    epoch: int = NEW
     names: tuple[str, ...] = ()
     each: Callable[[], Sequence[Part]] | None = None
     blocks: tuple[int, ...] = ()
@@ -180,7 +180,7 @@ class Manifest:
         label: What the rank is syncing: a metric's or a collection's name.
         update_counts: Of each part, in the order of the sorted paths.
         records: Of each entry of the schema.
-        fresh: Of each part, in the order of the sorted paths.
+        epochs: Of each part, in the order of the sorted paths.
         message: Why it cannot take part; or, if it can, which metrics do not share that share on other ranks.
         caller: The thread that syncs, if it is not the one that usually does.
         meaning: Stable 32-bit hash of what else changes the value: settings of the metrics, and who receives it.
@@ -192,7 +192,7 @@ class Manifest:
     label: str
     update_counts: tuple[int, ...] = ()
     records: tuple[Record, ...] = ()
-    fresh: tuple[bool, ...] = ()
+    epochs: tuple[int, ...] = ()
     message: str = ""
     caller: str = ""
     meaning: int = 0

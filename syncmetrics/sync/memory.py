@@ -294,7 +294,7 @@ def simple_sums(
         records = [m.records[state.index] for m in manifests]
         if (
             entry.merged_by is None
-            and entry.spec.reduction.name == "sum"
+            and entry.spec.reduction.adds
             and entry.spec.offset is None
             and len(state.ranks) == len(manifests)
             and state.dtype in _ADDED_UP

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, TypeVar
 
 from syncmetrics.errors import StateError
+from syncmetrics.states.autograd import no_graph
+from syncmetrics.states.epoch import NEW, after_sync, after_try, of_several
 from syncmetrics.states.merge import grow, merge_delta, merge_over_time, own_copy
 from syncmetrics.states.spec import States, StateSpec, check_value
 from syncmetrics.states.store import Appended, Holder, Mode, Store
@@ -52,6 +54,26 @@ class Syncable(Protocol):
 
     def leave_epoch(self) -> None:
         """Remember that the states were exchanged."""
+        ...
+
+    def note_try(self, tag: int) -> None:
+        """Remember that a sync of the states has begun, and which."""
+        ...
+
+    def held(self) -> list[tuple[tuple[str, ...], Part]]:
+        """Give what is saved: of each metric, or of those that share their states, the names and what they have."""
+        ...
+
+    def take(self, names: Sequence[str], states: States, update_count: int) -> None:
+        """Put states in place of those of these metrics, for good."""
+        ...
+
+    def anew(self) -> States:
+        """Give new states as after a reset, for `take`."""
+        ...
+
+    def as_it_is(self) -> Callable[[], None]:
+        """Remember what there is, and give what puts it back after `take`."""
         ...
 
 
@@ -153,7 +175,7 @@ class Node:
         Raises:
             StateError: A tensor was edited in place after it had been appended to a list state.
         """
-        return self._part(self._local_part_of, all(holder.fresh for _, holder in self.holders))
+        return self._part(self._local_part_of, of_several([holder.epoch for _, holder in self.holders]))
 
     def opening_part(self, route: Route) -> Part:
         """Give what this process brings to a sync over `route` whose result all its ranks show at once."""
@@ -183,7 +205,7 @@ class Node:
         return tuple(found)
 
     def _part(
-        self, part_of: Callable[[str, Holder, Settings], Part], fresh: bool, more: tuple[tuple[str, str], ...] = ()
+        self, part_of: Callable[[str, Holder, Settings], Part], epoch: int, more: tuple[tuple[str, str], ...] = ()
     ) -> Part:
         _, first = self.holders[0]
         settings = self._settings(more)
@@ -202,7 +224,7 @@ class Node:
             part.update_count,
             part.device,
             part.merge,
-            fresh,
+            epoch,
             names,
             # Whoever asks for these has compared the settings.
             lambda: [part_of(name, holder, ()) for name, holder in self.holders],
@@ -215,7 +237,7 @@ class Node:
         if store.appended or store.aside:
             store.check_appended(self.label)
         states, update_count = store.local
-        return Part(path, holder.specs, states, update_count, store.device, self.merge, holder.fresh, settings=settings)
+        return Part(path, holder.specs, states, update_count, store.device, self.merge, holder.epoch, settings=settings)
 
     def _shown_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
         store = holder.store
@@ -266,7 +288,50 @@ class Node:
     def leave_epoch(self) -> None:
         """Remember that the states were exchanged."""
         for _, holder in self.holders:
-            holder.fresh = False
+            holder.epoch = after_sync(holder.epoch)
+
+    def note_try(self, tag: int) -> None:
+        """Remember that a sync of the states has begun, and which."""
+        for _, holder in self.holders:
+            holder.epoch = after_try(holder.epoch, tag)
+
+    def held(self) -> list[tuple[tuple[str, ...], Part]]:
+        """Give what is saved: of each metric, or of those that share their states, the names and what they have."""
+        sharing: dict[int, list[tuple[str, Holder]]] = {}
+        for name, holder in self.holders:
+            sharing.setdefault(id(holder.store), []).append((name, holder))
+        return [
+            (tuple(name for name, _ in some), self._local_part_of(some[0][0], some[0][1], ()))
+            for some in sharing.values()
+        ]
+
+    def take(self, names: Sequence[str], states: States, update_count: int) -> None:
+        """Put states in place of those of these metrics, for good."""
+        holders = [holder for name, holder in self.holders if name in names]
+        store = holders[0].store
+        if store.holders == len(holders) and all(holder.store is store for holder in holders):
+            store.replace(states, update_count)
+        else:
+            for holder in holders:
+                holder.leave()
+                holder.store.replace(own_copy(states), update_count)
+        for holder in holders:
+            holder.epoch = NEW
+
+    def anew(self) -> States:
+        """Give new states as after a reset, for `take`."""
+        with no_graph():
+            return self.holders[0][1].fresh_states()
+
+    def as_it_is(self) -> Callable[[], None]:
+        """Remember what there is, and give what puts it back after `take`."""
+        before = [holder.as_it_is() for _, holder in self.holders]
+
+        def put_back() -> None:
+            for one in before:
+                one()
+
+        return put_back
 
     def merged_with(self, delta: Merged) -> States:
         """Give what a merge makes of the local states, which stay as they are."""
@@ -303,6 +368,17 @@ def absorb(arrived: Iterable[tuple[Node, Holder, Merged, Mapping[str, Appended]]
         StateError: Something does not fit; nothing is changed.
     """
     merged = [(node, holder, delta, _merge(node, holder, delta), new) for node, holder, delta, new in arrived]
+    before = [(holder, holder.store.states, holder.store.update_count, holder.lengths()) for _, holder, *_ in merged]
+    try:
+        _take_over(merged)
+    except BaseException:  # an interrupt: no metric has half of a batch, nor one of them what another has not
+        for holder, states, update_count, lengths in before:
+            holder.undo(holder.store, states, update_count, lengths)
+        raise
+
+
+def _take_over(merged: Iterable[tuple[Node, Holder, Merged, States, Mapping[str, Appended]]]) -> None:
+    """Put what was merged in place."""
     for node, holder, delta, states, appended in merged:
         if delta.update_count == 0:
             continue

@@ -50,7 +50,7 @@ __all__ = [
     "write_bytes",
 ]
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 ALIGNMENT = 16
 
 _MAGIC = b"syncmet\x00"
@@ -148,7 +148,7 @@ def encode_manifest(manifest: Manifest, said: bytes | None = None) -> bytes:
     if manifest.status is not Status.OK:
         return said
     count = len(manifest.update_counts)
-    return struct.pack(f"<{count + 1}q{count}?", count, *manifest.update_counts, *manifest.fresh) + said
+    return struct.pack(f"<{2 * count + 1}q", count, *manifest.update_counts, *manifest.epochs) + said
 
 
 def encode_said(manifest: Manifest) -> bytes:
@@ -185,7 +185,7 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
         PacketError: The bytes are something else.
     """
     try:
-        counts, fresh, said = _split(data) if header.status is Status.OK else ((), (), data)
+        counts, epochs, said = _split(data) if header.status is Status.OK else ((), (), data)
         found = None if known is None else known.get(said)
         if found is None:
             found = _decode_said(header.status, said)
@@ -199,7 +199,7 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
             label,
             counts,
             records,
-            fresh,
+            epochs,
             message,
             caller,
             header.meaning,
@@ -212,7 +212,7 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
 Said: TypeAlias = "dict[bytes, tuple[str, tuple[Record, ...], str, str]]"
 
 
-def _split(data: bytes) -> tuple[tuple[int, ...], tuple[bool, ...], bytes]:
+def _split(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], bytes]:
     (count,) = _COUNT.unpack_from(data)
     if not 0 <= count <= len(data):
         raise ValueError(f"{count!r} is not a number of metrics")
@@ -220,10 +220,10 @@ def _split(data: bytes) -> tuple[tuple[int, ...], tuple[bool, ...], bytes]:
     if count and min(counts) < 0:
         raise ValueError("a negative number of updates")
     at = _COUNT.size + 8 * count
-    flags = data[at : at + count]
-    if len(flags) != count or flags.strip(b"\x00\x01"):
-        raise ValueError("no flags")
-    return counts, tuple(map(bool, flags)), data[at + count :]
+    epochs = struct.unpack_from(f"<{count}q", data, at)
+    if count and min(epochs) < 0:
+        raise ValueError("a negative epoch")
+    return counts, epochs, data[at + 8 * count :]
 
 
 def _decode_said(status: Status, data: bytes) -> tuple[str, tuple[Record, ...], str, str]:

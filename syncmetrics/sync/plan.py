@@ -187,7 +187,7 @@ def _sums_natively(entry: Entry, state: StatePlan) -> bool:
     A rank that has joined has none, and knows no reduction: the rest of the plan must not depend on either.
     """
     return (
-        entry.spec.reduction.name == "sum"
+        entry.spec.reduction.adds
         and not state.dtype.is_floating_point
         and not state.dtype.is_complex
         and _all_have_all(entry, state)
@@ -197,7 +197,7 @@ def _sums_natively(entry: Entry, state: StatePlan) -> bool:
 def _reduces_in_slices(entry: Entry, state: StatePlan, records: Sequence[Record]) -> bool:
     """Say whether elements are reduced one by one, from tensors that every rank has, of one shape and dtype."""
     return (
-        entry.spec.reduction.name in ("sum", "mean", "min", "max")
+        entry.spec.reduction.by_element
         and len({(record.form, record.shape, record.dtype) for record in records}) == 1
         and _all_have_all(entry, state)
     )

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from syncmetrics.sync.engine import is_afterwards, report_failure, sync_parts
+from syncmetrics.errors import Mark, is_marked
+from syncmetrics.sync.engine import next_tag, report_failure, sync_parts
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.manifest import Part
 from syncmetrics.sync.node import Node, Syncable, Together
 from syncmetrics.sync.route import Route
 
-__all__ = ["copied", "put_back", "show_together", "sync_nodes", "synced"]
+__all__ = ["copied", "leave_epoch", "note_try", "put_back", "show_together", "sync_nodes", "synced"]
 
 
-def sync_nodes(nodes: Sequence[Syncable], route: Route, label: str, *, opening: bool = False) -> list[Merged] | None:
+def sync_nodes(
+    nodes: Sequence[Syncable], route: Route, label: str, *, opening: bool = False, leaving: bool = True
+) -> list[Merged] | None:
     """Merge the states of all ranks. Collective: every rank of the group must call this.
 
     Args:
@@ -25,6 +28,7 @@ def sync_nodes(nodes: Sequence[Syncable], route: Route, label: str, *, opening: 
         route: Over whom and to whom.
         label: What to call the sync in an error.
         opening: Whether every rank shows the result at once, so that more may be sent while it does.
+        leaving: Whether this is all, and the ranks have their value then. Else the caller says `leave_epoch`.
 
     Returns:
         One result for each node; None on ranks that are not to receive it.
@@ -34,14 +38,25 @@ def sync_nodes(nodes: Sequence[Syncable], route: Route, label: str, *, opening: 
     except Exception as error:  # this rank has nothing to bring: the others must hear of it
         report_failure(error, route, label=label)
         raise
+    note_try(nodes, route)
     try:
         merged = sync_parts(parts, route, label=label)
     except BaseException as error:
-        if is_afterwards(error):  # this rank alone, or all of them, could not reduce what they have
+        if leaving and is_marked(error, Mark.AFTERWARDS):  # what came could not be reduced, here or on all ranks
             leave_epoch(nodes)
         raise
-    leave_epoch(nodes)
+    if leaving:
+        leave_epoch(nodes)
     return merged
+
+
+def note_try(nodes: Sequence[Syncable], route: Route) -> None:
+    """Remember that a sync begins: from here on others may have its value, whatever becomes of this rank."""
+    if route.transport.world_size == 1:
+        return
+    tag = next_tag(route.transport)
+    for node in nodes:
+        node.note_try(tag)
 
 
 def leave_epoch(nodes: Sequence[Syncable]) -> None:
@@ -51,9 +66,20 @@ def leave_epoch(nodes: Sequence[Syncable]) -> None:
 
 
 def put_back(nodes: Sequence[Syncable]) -> None:
-    """Show the local states again."""
-    for node in nodes:
-        node.put_back()
+    """Show the local states again. An interrupt meanwhile is raised when all are shown."""
+    done, interrupt = 0, None
+    while True:
+        try:
+            for node in nodes[done:]:
+                node.put_back()
+                done += 1
+            break
+        except BaseException as error:
+            if interrupt is not None:
+                raise
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def show_together(together: Together, label: str) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PacketError, PeerError, SchemaMismatchError, SyncRefusedError
+from syncmetrics.errors import Mark, PacketError, PeerError, SchemaMismatchError, SyncRefusedError, is_marked, mark
 
 __all__ = [
     "MovedError",
@@ -62,11 +62,20 @@ class Transport(Protocol):
         """
         ...
 
-    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
+    def begin(self, *, timeout: float | None = None, what: str = "a sync", vainly: bool = False) -> bool:
         """Begin an episode: operations that every rank goes through together, or inside of one a part of it.
 
         It does not communicate, unless the last episode was left midway: then all ranks meet, and go on over a lane
         on which nothing is left of it.
+
+        Args:
+            timeout: Seconds to wait for the other ranks then.
+            what: What to call this in a message.
+            vainly: Whether the others may never come to this meeting. If they do not, they are not told that they
+                should have.
+
+        Returns:
+            Whether the ranks have met for it: then they are together, whatever each of them has counted before.
         """
         ...
 
@@ -83,8 +92,9 @@ class Transport(Protocol):
         """Raise what another rank has concluded about this episode, if one may have. It does not communicate.
 
         Args:
-            apart: How many seconds the first rank came before the last one, as far as their clocks can tell. Where
-                they came together, none has waited so long that it has given up, and nobody is asked.
+            apart: How many seconds the first rank came before the last one, as far as their clocks can tell, or for
+                how long this one was in the operation, if that is more. Where it is short, none has waited so long that
+                it has given up, and nobody is asked.
             timeout: Seconds that they wait.
             what: What to call this in a message.
         """
@@ -173,25 +183,31 @@ class episode:  # noqa: N801 - used as a function
         transport: Over whom.
         timeout: Seconds to wait for the other ranks.
         what: What to call this in a message.
+        vainly: As for `Transport.begin`.
 
     Attributes:
-        is_agreed: Set it where the other ranks have been told of what is raised.
+        have_met: Whether the ranks have met anew for this episode.
     """
 
-    def __init__(self, transport: Transport, timeout: float | None, what: str) -> None:
+    def __init__(self, transport: Transport, timeout: float | None, what: str, *, vainly: bool = False) -> None:
         self._transport = transport
         self._timeout = timeout
         self._what = what
-        self.is_agreed = False
+        self._vainly = vainly
+        self.have_met = False
 
     def __enter__(self) -> episode:
-        self._transport.begin(timeout=self._timeout, what=self._what)
+        self.have_met = self._transport.begin(timeout=self._timeout, what=self._what, vainly=self._vainly)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._transport.end(None if self.is_agreed or isinstance(error, _AGREED) else error)
+        if error is None or isinstance(error, _AGREED) or is_marked(error, Mark.AGREED):
+            self._transport.end()
+        else:
+            self._transport.end(error)
+            mark(error, Mark.TOLD)
 
 
 #: What has to end before the next sync over a transport can begin: work that a rank left to the background.

@@ -28,7 +28,7 @@ class EpisodicTransport:
     """
 
     def __init__(self, has_lane: bool) -> None:
-        self._lane_number = 0 if has_lane else -1
+        self._lane_number = self._lane_at_birth = 0 if has_lane else -1
         self._left = not has_lane
         self._operations = 0
         self._first = 0
@@ -36,24 +36,31 @@ class EpisodicTransport:
         self._lost: PeerLostError | None = None
         self._what = "a sync"
 
-    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
-        """Begin an episode, or one inside of another. If the lane was left midway, all ranks meet on a fresh one."""
+    def begin(self, *, timeout: float | None = None, what: str = "a sync", vainly: bool = False) -> bool:
+        """Begin an episode, or one inside of another. If the lane was left midway, all ranks meet on a fresh one.
+
+        Returns:
+            Whether they have met for this episode.
+        """
         if self._lost is not None:
             raise PeerLostError(str(self._lost), self._lost.missing)
-        if self._left:
+        if not self._left and not self._depth:
+            self._first = self._operations + 1
+        while self._left:
             self._lane_number += 1
             self._operations = self._first = 0
             try:
-                self._meet(timeout, what)
+                self._meet(timeout, what, vainly)
+            except MovedError:
+                continue
             except SyncError as error:
                 self._fail(error)
                 raise
             self._left = False
             self._first = 1
-        elif not self._depth:
-            self._first = self._operations + 1
         self._what = what
         self._depth += 1
+        return self._first == 1 and self._lane_number > self._lane_at_birth
 
     def end(self, error: BaseException | None = None) -> None:
         """End an episode.
@@ -100,8 +107,12 @@ class EpisodicTransport:
         """Rank in the group."""
         raise NotImplementedError
 
-    def _meet(self, timeout: float | None, what: str) -> None:
-        """Open the lane number `self._lane_number` together with all other ranks."""
+    def _meet(self, timeout: float | None, what: str, vainly: bool) -> None:
+        """Open the lane number `self._lane_number` together with all other ranks.
+
+        Raises:
+            MovedError: One of them has waited there in vain: all go to the next one.
+        """
         raise NotImplementedError
 
     def _tell(self, text: str) -> None:

@@ -21,8 +21,9 @@ class LocalTransport:
         """Give the device that the data is on."""
         return torch.device(device_types[0]) if len(set(device_types)) == 1 else torch.device("cpu")
 
-    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
+    def begin(self, *, timeout: float | None = None, what: str = "a sync", vainly: bool = False) -> bool:
         """Wait for nobody."""
+        return False
 
     def end(self, error: BaseException | None = None) -> None:
         """Tell nobody."""

@@ -21,10 +21,11 @@ from syncmetrics.transport.base import MovedError
 from syncmetrics.transport.board import Board, NoAnswerError
 from syncmetrics.transport.patience import Patience
 
-__all__ = ["Place", "RollCall", "Verdict", "Why", "wait_for"]
+__all__ = ["IN_VAIN", "Place", "RollCall", "Verdict", "Why", "wait_for"]
 
-#: Why an operation did not come to its end: a process or a connection is gone, a rank has not come, or has left.
-Why: TypeAlias = Literal["lost", "timeout", "left"]
+#: Why an operation did not come to its end: a process or a connection is gone, a rank has not come, or has left; or one
+#: has waited for nobody, and the others are to go on as if it had not.
+Why: TypeAlias = Literal["lost", "timeout", "left", "in vain"]
 
 #: A rank that has waited for so many seconds writes its name down.
 FIRST_SECONDS = 1.0
@@ -41,6 +42,8 @@ QUESTION_SECONDS = 2.0
 ENDING_SECONDS = 0.5
 #: What the last rank to come to a new lane writes down.
 _ALL_HERE = "all are here"
+#: What a rank writes down that has come to the end of an operation when others may be about to give it up.
+_DONE = "done"
 _TEXT_CHARACTERS = 2000
 
 
@@ -100,6 +103,9 @@ class Verdict:
         return (PeerLostError if self.why == "lost" else SyncTimeoutError)(self.text, self.ranks)
 
 
+IN_VAIN = Verdict("in vain", 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a rank is.
@@ -119,7 +125,7 @@ class Place:
 
         Where the others left it in an episode before the one that this rank is about to begin, it only has to follow.
         """
-        if verdict.first < self.first == self.operation and not verdict.is_final:
+        if verdict.why == "in vain" or (verdict.first < self.first == self.operation and not verdict.is_final):
             return MovedError()
         return verdict.error()
 
@@ -188,11 +194,38 @@ class RollCall:
         if found is not None and found.first <= self._place.first:
             raise self._place.outcome(found)
 
+    def confirm(self, seconds: float) -> None:
+        """Say that the operation has come to its end, where others may be about to give it up: one of both holds.
+
+        Raises:
+            SyncError: They have given it up, or left.
+            MovedError: This rank has to follow them.
+        """
+        self.look(seconds)
+        answer = self._board.claim(self._end, _DONE, seconds)
+        if answer != _DONE:
+            raise self._place.outcome(Verdict.decode(answer))
+
+    @property
+    def _end(self) -> str:
+        return f"end/{self._place.operation}"
+
+    def give_up(self, waited: float) -> SyncError | MovedError | None:
+        """Conclude that the time is up; give None if the operation has come to its end on other ranks."""
+        return self._conclude("timeout", waited, self._end)
+
     def conclude(self, why: Literal["lost", "timeout"], waited: float) -> SyncError | MovedError:
         """Find out who is missing, as the others do, and give the error that says so.
 
         Those that wait leave each other a moment to write their names down.
         """
+        concluded = self._conclude(why, waited, None)
+        assert concluded is not None, "nobody was asked whether it is done"
+        return concluded
+
+    def _conclude(
+        self, why: Literal["lost", "timeout"], waited: float, end: str | None
+    ) -> SyncError | MovedError | None:
         start = time.monotonic()
         deadline = start + ROLL_SECONDS[why]
         mine: Verdict | None = None
@@ -205,6 +238,11 @@ class RollCall:
                 mine = self._find(why, waited, time.monotonic() - start, _until(deadline))
                 if mine is None:
                     time.sleep(min(max(0.02, self._world_size / 2000), _until(deadline)))
+            if end is not None:
+                answer = self._board.claim(end, mine.encode(), _until(deadline))
+                if answer == _DONE:
+                    return None
+                mine = Verdict.decode(answer)
             mine = Verdict.decode(self._board.claim("verdict", mine.encode(), _until(deadline)))
         except NoAnswerError:  # there is nobody to ask, or to tell
             mine = mine or self._alone(why, waited)
@@ -227,10 +265,15 @@ class RollCall:
         gone = self.gone(LEAST_SECONDS)
         return Verdict.of("lost" if gone else why, self._place.first, gone, self._meeting, waited)
 
-    def assemble(self, patience: Patience) -> None:
+    def assemble(self, patience: Patience, vainly: bool = False) -> None:
         """Wait until all ranks have come to a lane that is to be opened: all of them come to it, or none.
 
+        Args:
+            patience: How long to wait.
+            vainly: Whether the others may never come, and are not to be told then.
+
         Raises:
+            MovedError: A rank has waited in vain there.
             SyncTimeoutError: The time is up, here or on another rank.
             PeerLostError: A rank is gone, or the board.
             PeerError: A rank left while it waited.
@@ -256,7 +299,11 @@ class RollCall:
                     answer = self._board.read("open", left())
                     if answer is None:
                         mine = self._give_up(waited, timeout, left())
-                        answer = None if mine is None else self._board.claim("open", mine.encode(), QUESTION_SECONDS)
+                        if mine is not None:
+                            said = IN_VAIN if vainly and mine.why == "timeout" else mine
+                            answer = self._board.claim("open", said.encode(), QUESTION_SECONDS)
+                            if said is IN_VAIN and answer == said.encode():
+                                raise mine.error()
                     if answer is None and waited >= patience.warn_after and not warned:
                         warned = True
                         self.warn(waited)
@@ -267,11 +314,12 @@ class RollCall:
                     time.sleep(min(pause, left()))
                     pause = min(2 * pause, 0.05 + self._world_size / 20000)
         except BaseException as error:
-            if not isinstance(error, SyncError):
+            if not isinstance(error, (SyncError, MovedError)):
                 self._leave("open", f"rank {self._rank} has left {self._meeting}: {said_by(error)}")
             raise
         if answer != _ALL_HERE:
-            raise Verdict.decode(answer).error()
+            verdict = Verdict.decode(answer)
+            raise MovedError if verdict == IN_VAIN else verdict.error()
 
     def _give_up(self, waited: float, timeout: float, seconds: float) -> Verdict | None:
         """Say why this rank does not wait any longer for the others to come to a new lane; None if it does."""
@@ -316,7 +364,7 @@ def wait_for(finished_within: Callable[[float], bool], roll: RollCall, patience:
         MovedError: The others have gone to another lane.
     """
     timeout, start = patience.timeout, time.monotonic()
-    warned = False
+    warned = is_done = False
     if finished_within(FIRST_SECONDS if timeout is None else max(min(FIRST_SECONDS, timeout), LEAST_SECONDS)):
         return
 
@@ -328,7 +376,10 @@ def wait_for(finished_within: Callable[[float], bool], roll: RollCall, patience:
     while True:
         waited = time.monotonic() - start
         if timeout is not None and waited >= timeout:
-            raise roll.conclude("timeout", waited)
+            given_up = roll.conclude("timeout", waited) if is_done else roll.give_up(waited)
+            if given_up is not None:
+                raise given_up
+            is_done, start = True, time.monotonic()  # others have all that they need: it is here in a moment, or lost
         try:
             roll.announce(left())
             roll.look(left())

@@ -16,7 +16,7 @@ from torch import Tensor
 from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
 from syncmetrics.transport.base import MovedError, settle
 from syncmetrics.transport.episodes import EpisodicTransport
-from syncmetrics.transport.roll_call import Place, Verdict
+from syncmetrics.transport.roll_call import IN_VAIN, Place, Verdict
 
 __all__ = ["ThreadsTransport", "ThreadsWorld", "current_transport", "run_threads"]
 
@@ -81,7 +81,9 @@ class ThreadsWorld:
         """Give a lane."""
         return self._lanes.setdefault(number, _Lane(self.world_size))
 
-    def meet(self, rank: int, value: Any, timeout: float | None, at: Place, what: str) -> list[Any]:
+    def meet(
+        self, rank: int, value: Any, timeout: float | None, at: Place, what: str, vainly: bool = False
+    ) -> list[Any]:
         """Wait for all ranks, and give what each of them brought, in rank order.
 
         Args:
@@ -90,6 +92,7 @@ class ThreadsWorld:
             timeout: Seconds to wait for the others.
             at: Where it is.
             what: What to call this in a message.
+            vainly: As for `Transport.begin`.
 
         Raises:
             PeerLostError: A rank has left for good.
@@ -113,7 +116,10 @@ class ThreadsWorld:
                 if self._gone:
                     self._give_up(lane, "lost", at.first, 0.0)
                 elif not self._condition.wait_for(lambda: lane.done > before or lane.verdict is not None, seconds):
-                    self._give_up(lane, "timeout", at.first, seconds)
+                    verdict = self._give_up(lane, "timeout", at.first, seconds)
+                    if vainly:
+                        lane.verdict = IN_VAIN  # for the others
+                        raise verdict.error()
                 if lane.done > before:
                     return lane.result
             assert lane.verdict is not None
@@ -137,13 +143,14 @@ class ThreadsWorld:
         if twin is not None:
             twin.leave(rank)
 
-    def _give_up(self, lane: _Lane, why: Literal["lost", "timeout"], first: int, waited: float) -> None:
+    def _give_up(self, lane: _Lane, why: Literal["lost", "timeout"], first: int, waited: float) -> Verdict:
         missing = self._gone if why == "lost" else set(range(self.world_size)) - lane.here
         verdict = Verdict.of(why, first, tuple(sorted(missing)), lane.what, waited)
         if verdict.is_final:
             verdict = self._lost = self._lost or verdict
         lane.verdict = verdict
         self._condition.notify_all()
+        return verdict
 
 
 class ThreadsTransport(EpisodicTransport):
@@ -173,8 +180,8 @@ class ThreadsTransport(EpisodicTransport):
 
         return self._within_episode(timeout, what, operate)
 
-    def _meet(self, timeout: float | None, what: str) -> None:
-        self._world.meet(self._rank, None, timeout, self._place, what)
+    def _meet(self, timeout: float | None, what: str, vainly: bool) -> None:
+        self._world.meet(self._rank, None, timeout, self._place, what, vainly)
 
     def _tell(self, text: str) -> None:
         self._world.tell(self._rank, text, self._place)

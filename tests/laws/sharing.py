@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from syncmetrics import (
     RowBuffer,
     SchemaMismatchError,
     dim_zero_cat,
+    join,
     trace,
 )
 from tests.laws.drawn import Drawn, Lengths, batch
@@ -155,6 +157,30 @@ def one_by_one(rank: int, world_size: int, act: str) -> None:
                 else:
                     metric.load_state_dict(other[name].state_dict())
     assert bits(collection.compute()) == bits({name: metric.compute() for name, metric in alone.items()})
+
+
+def steps_apart(rank: int, world_size: int, uneven: bool) -> None:
+    """Take synced steps where one rank has members apart; and where the others have no steps left."""
+    labels, targets = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])
+    options = {"dist_sync_on_step": True, "compute_with_cache": False}
+
+    def make() -> dict[str, Metric]:
+        return {"a": MulticlassAccuracy(3, **options), "f": MulticlassF1Score(3, **options)}
+
+    collection, alone = MetricCollection(make()), make()
+    if rank == 0:
+        collection["a"].update(labels, targets)
+        alone["a"].update(labels, targets)
+    for _ in range(2):
+        with join(collection) if uneven else nullcontext():
+            for _ in range(2 - rank if uneven else 2):
+                collection(targets, labels)
+        for metric in alone.values():
+            for _ in range(2 - rank if uneven else 2):
+                metric.update(targets, labels)
+        kept = {name: _local(metric) for name, metric in alone.items()}
+        assert {name: _local(metric) for name, metric in collection.items()} == kept
+        assert bits(collection.compute()) == bits({name: metric.compute() for name, metric in alone.items()})
 
 
 def records(rank: int, world_size: int, apart: bool) -> int:

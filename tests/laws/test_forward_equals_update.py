@@ -237,3 +237,11 @@ def test_a_compute_that_edits_what_it_sees() -> None:
             assert metric(torch.ones(2)).tolist() == [2.0, 2.0]
         metric.edit = False
         assert metric.compute().tolist() == [4.0, 4.0]
+
+
+def test_a_batch_without_rows_is_no_sign_of_reading_states() -> None:
+    buffered = Drawn(("cat of a buffer",))
+    for count in (2, 0, 1, 0, 3):
+        buffered(torch.arange(count))
+    assert torch.cat(list(buffered.s0)).tolist() == [0, 1, 0, 0, 1, 2]
+    assert not step._is_in_full(buffered)

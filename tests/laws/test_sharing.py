@@ -70,6 +70,11 @@ def test_members_that_one_rank_treats_one_by_one(act: str) -> None:
     run_threads(sharing.one_by_one, 2, act)
 
 
+@pytest.mark.parametrize("uneven", [False, True])
+def test_synced_steps_where_one_rank_has_members_apart(uneven: bool) -> None:
+    run_threads(sharing.steps_apart, 2, uneven)
+
+
 def test_an_untouched_group_is_one_entry_of_one_exchange() -> None:
     assert all(run_threads(sharing.records, 2, apart) == [1 + apart] * 2 for apart in (False, True))
 

@@ -65,13 +65,13 @@ class _Held:
         shown: What it shows instead, between `sync` and `unsync`.
         cached: The value that is still good. It is not said what is cached when values of other kinds of sync, or
             failed steps, came in between: programs do not depend on it.
-        fresh: Whether it was reset since its last sync.
+        synced: Whether its last sync since the last reset gave a value.
     """
 
     data: tuple[int, ...] = ()
     shown: tuple[int, ...] | None = None
     cached: tuple[int, ...] | str | None = None
-    fresh: bool = True
+    synced: bool = False
 
 
 @dataclass(slots=True)
@@ -172,7 +172,7 @@ def _meet(ranks: Sequence[_Rank], meeting: int) -> None:
     if failed:
         for rank in ranks:
             _fail(rank, Expected(error="PeerError", failed=failed, meeting=meeting))
-    elif len({_means(rank) for rank in ranks}) > 1:
+    elif len({_means(rank) for rank in ranks}) > 1 or not _in_one_epoch(ranks):
         for rank in ranks:
             _fail(rank, Expected(error="SchemaMismatchError", meeting=meeting))
     else:
@@ -186,8 +186,19 @@ def _means(rank: _Rank) -> tuple[Any, ...]:
     """Give what must be equal on all ranks."""
     op = rank.todo[0]
     if op.verb == "both":
-        return "both", rank.held["Alpha"].fresh, rank.held["Beta"].fresh
-    return ("a step", op.metric) if op.verb == "forward" else (op.metric, rank.held[op.metric].fresh)
+        return ("both",)
+    return ("a step", op.metric) if op.verb == "forward" else (op.metric,)
+
+
+def _synced_by(op: Op) -> tuple[str, ...]:
+    """Give the metrics whose states of an epoch are exchanged."""
+    if op.verb in ("forward", "fail"):
+        return ()
+    return ("Alpha", "Beta") if op.verb == "both" else (op.metric,)
+
+
+def _in_one_epoch(ranks: Sequence[_Rank]) -> bool:
+    return all(len({rank.held[name].synced for rank in ranks}) == 1 for name in _synced_by(ranks[0].todo[0]))
 
 
 def _fail(rank: _Rank, expected: Expected) -> None:
@@ -205,7 +216,7 @@ def _succeed(rank: _Rank, brought: dict[str, tuple[int, ...]], step: tuple[int, 
         rank.done(Expected(step))
         return
     for name in ("Alpha", "Beta") if op.verb == "both" else (op.metric,):
-        rank.held[name].fresh = False
+        rank.held[name].synced = True
         rank.held[name].cached = "unknown"
     if op.verb == "compute":
         held.cached = value

@@ -110,22 +110,32 @@ class Texts(Dataset[Any]):
         return {"input_ids": self.tokens[i], "labels": self.labels[i], "attention_mask": torch.ones(6).long()}
 
 
-def trainer(rank: int, world_size: int, directory: str, count: int) -> Any:
-    """Evaluate twice with a Trainer; give the metrics, and the shape of what it gathered."""
+def _start(rank: int, world_size: int) -> None:
     _environment(rank, world_size)
     if world_size == 1:
         dist.destroy_process_group()  # the Trainer is on its own
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             del os.environ[name]
-    from transformers import BertConfig, BertForTokenClassification, Trainer, TrainingArguments, set_seed
 
-    from syncmetrics.frameworks.transformers import TrainerMetrics
+
+def _model() -> Any:
+    from transformers import BertConfig, BertForTokenClassification, set_seed
 
     set_seed(3)
     sizes = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    model = BertForTokenClassification(
+    return BertForTokenClassification(
         BertConfig(**sizes, intermediate_size=8, max_position_embeddings=8, num_labels=5)  # type: ignore[arg-type]
     )
+
+
+def trainer(rank: int, world_size: int, directory: str, count: int) -> Any:
+    """Evaluate twice with a Trainer; give the metrics, and the shape of what it gathered."""
+    _start(rank, world_size)
+    from transformers import Trainer, TrainingArguments
+
+    from syncmetrics.frameworks.transformers import TrainerMetrics
+
+    model = _model()
     metrics = TrainerMetrics(MetricCollection({"micro": MulticlassAccuracy(num_classes=5), "rows": Rowcount()}))
     arguments = TrainingArguments(
         output_dir=directory, per_device_eval_batch_size=3, report_to=[], use_cpu=True, disable_tqdm=True
@@ -145,6 +155,69 @@ def trainer(rank: int, world_size: int, directory: str, count: int) -> Any:
     )
     values = [one.evaluate(), one.evaluate()]
     return [{key: each[key] for key in ("eval_micro", "eval_rows")} for each in values], gathered
+
+
+def resumed(rank: int, world_size: int, directory: str, stop_at: int, again: bool) -> Any:
+    """Train for seven steps, or be stopped and go on; give what a metric says of the tokens that were seen."""
+    _start(rank, world_size)
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    from syncmetrics import CatMetric, SumMetric
+    from syncmetrics.frameworks.transformers import MetricsCheckpoint
+
+    metrics = {"tokens": MetricCollection([CatMetric(), SumMetric()])}
+
+    class Counting(Trainer):  # type: ignore[misc]
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            metrics["tokens"].update(inputs["input_ids"].double())
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == stop_at:
+                raise InterruptedError
+
+    arguments = TrainingArguments(
+        output_dir=directory,
+        per_device_train_batch_size=2,
+        max_steps=7,
+        save_steps=2,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    one = Counting(
+        model=_model(),
+        args=arguments,
+        train_dataset=Texts(28),
+        callbacks=[MetricsCheckpoint(metrics), Stop()],
+    )
+    try:
+        one.train(resume_from_checkpoint=again)
+    except InterruptedError:
+        return None
+    found = metrics["tokens"].compute()
+    return found["SumMetric"].item(), found["CatMetric"].sum().item(), found["CatMetric"].tolist()
+
+
+def registered(rank: int, world_size: int, directory: str, action: str) -> Any:
+    """Save or load metrics that are registered with an Accelerator."""
+    _environment(rank, world_size)
+    from accelerate import Accelerator
+
+    from syncmetrics import MetricLogger, StatefulMetrics, SumMetric
+
+    accelerator = Accelerator(cpu=True)
+    collection, logger, more = MetricCollection({"rows": Rows()}), MetricLogger(), {"total": SumMetric()}
+    accelerator.register_for_checkpointing(collection, logger, StatefulMetrics(more))
+    if action == "save":
+        collection.update(torch.tensor([10 * rank, 10 * rank + 1]))
+        logger.log("loss", 1.0 + rank)
+        more["total"].update(torch.tensor(1.0 + rank))
+        accelerator.save_state(directory)
+        return None
+    accelerator.load_state(directory)
+    return collection.compute(), logger.end_epoch(), more["total"].compute().item()
 
 
 class Rowcount(Metric):

@@ -21,16 +21,18 @@ from torch.utils.data import DataLoader, TensorDataset
 from syncmetrics import (
     BinaryAUROC,
     ClasswiseWrapper,
+    MaxMetric,
     MeanMetric,
     Metric,
     MetricCollection,
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
+    SumMetric,
 )
 from syncmetrics.data import EvalSampler
 from syncmetrics.foreign.torchmetrics import fuse, uninstall
-from syncmetrics.frameworks.lightning import MetricsCallback, log_picture
+from syncmetrics.frameworks.lightning import MetricsCallback, MetricsCheckpoint, log_picture
 from syncmetrics.transport.process_group import lanes
 
 CLASSES = ["cat", "dog", "owl"]
@@ -47,6 +49,7 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="GPU available but not used.*")
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         yield
 
 
@@ -511,3 +514,86 @@ def sharded(rank: int, world_size: int) -> dict[str, float]:
 
 def as_tensor(values: Any) -> Tensor:
     return torch.tensor(values)
+
+
+class Rows:
+    """A loader that goes on where it was: each step takes the next rows, a share for every rank."""
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank, self.world_size, self.done = rank, world_size, 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        self.done %= 40
+        while self.done < 40:
+            start = self.done + 2 * self.rank
+            self.done += 2 * self.world_size
+            yield torch.arange(start, start + 2)
+
+    def __len__(self) -> int:
+        """Give no less than there may be: a job goes on from steps of another size."""
+        return 20
+
+    def state_dict(self) -> dict[str, int]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.done = state["done"]
+
+
+class Resumed(pl.LightningModule):
+    """Metrics of training and validation; the network does not learn, so that a value says what was counted."""
+
+    def __init__(self, rank: int, world_size: int, stop_at: int) -> None:
+        super().__init__()
+        self.place, self.stop_at = (rank, world_size), stop_at
+        self.net = torch.nn.Linear(1, 1)
+        self.train_metrics = MetricCollection({"acc": MulticlassAccuracy(3), "mean": MeanMetric()}, prefix="train/")
+        self.val = torch.nn.ModuleDict({"rows": SumMetric()})
+        self.rounds = 0
+
+    def training_step(self, rows: Tensor, index: int) -> Any:
+        self.train_metrics["acc"].update((rows + self.current_epoch) % 3, rows // (2 + self.current_epoch) % 3)
+        self.train_metrics["mean"].update(rows.double() ** 2)
+        self.log_dict(self.train_metrics, on_step=False, on_epoch=True)
+        self.rounds += 1
+        if self.rounds == self.stop_at:
+            raise InterruptedError("the job is stopped")
+        return {"loss": self.net(rows[:1, None].float()).sum() * 0.0, "x": rows.float()}
+
+    def validation_step(self, rows: Tensor, index: int) -> None:
+        self.val["rows"].update(rows.double())
+        self.log("val/rows", self.val["rows"])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.0)
+
+    def train_dataloader(self) -> Any:
+        return Rows(*self.place)
+
+    def val_dataloader(self) -> Any:
+        return Rows(*self.place)
+
+
+def resumed(
+    rank: int, world_size: int, directory: str, stop_at: int, ckpt_path: str | None = None
+) -> list[dict[str, float]]:
+    """Give what the epochs logged, of a job that is stopped in one of them, or goes on from its last checkpoint."""
+    with quiet():
+        module, seen = Resumed(rank, world_size, stop_at), []
+
+        class Keep(pl.Callback):
+            def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+                seen.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+
+        callbacks = [
+            Keep(),
+            MetricsCheckpoint(),
+            MetricsCallback({"most": MaxMetric()}, take={"most": ("x",)}),
+            pl.callbacks.ModelCheckpoint(directory, every_n_train_steps=4, save_last=True, filename="{step}"),
+        ]
+        fit = trainer(
+            rank, world_size, callbacks=callbacks, enable_checkpointing=True, max_epochs=3, val_check_interval=3
+        )
+        with contextlib.suppress(InterruptedError):
+            fit.fit(module, ckpt_path=ckpt_path)
+    return seen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from syncmetrics.testing import run_ranks
@@ -37,6 +39,15 @@ def test_what_was_gathered_is_refused_with_the_reason() -> None:
         assert "no prepared dataloader is being iterated" in outside
         assert "but is a DataLoader instead" in unprepared
         assert "must have a tensor" in empty
+
+
+def test_what_is_registered_is_saved_for_all_and_loaded_anywhere(tmp_path: Path) -> None:
+    run_ranks(hf_bodies.registered, 2, str(tmp_path), "save", timeout=100)
+    for world_size in (2, 3):
+        for rows, logged, total in run_ranks(hf_bodies.registered, world_size, str(tmp_path), "load", timeout=100):
+            assert rows == {"rows": [0, 1, 10, 11]}
+            assert logged == {"loss": 1.5}
+            assert total == 3.0
 
 
 def test_the_examples_run() -> None:

@@ -225,6 +225,26 @@ def test_other_strategies(body: Any, world_size: int) -> None:
     assert found == [pytest.approx(one[-1], abs=1e-6)] * world_size
 
 
+@pytest.mark.parametrize(("before", "after", "stop_at"), [(1, 1, 27), (2, 2, 15), (2, 1, 15), (1, 2, 27), (1, 1, 21)])
+def test_a_job_that_goes_on_from_a_checkpoint(tmp_path: Path, before: int, after: int, stop_at: int) -> None:
+    """Stopped in the middle of the second epoch, or at its end, with validations in between."""
+    whole = bodies.resumed(0, 1, str(tmp_path / "whole"), 0)
+    args = (str(tmp_path / "run"), stop_at)
+    first = [bodies.resumed(0, 1, *args)] if before == 1 else run_ranks(bodies.resumed, before, *args)
+    last = str(tmp_path / "run" / "last.ckpt")
+    content = torch.load(last, weights_only=True)
+    in_it = {"MetricsCheckpoint", "MetricsCallback[train: most]"} if stop_at != 21 else set()
+    assert set(content.get("syncmetrics", {})) == in_it, "what is at its end is not in it"
+    again = (str(tmp_path / "run"), 0, last)
+    second = [bodies.resumed(0, 1, *again)] if after == 1 else run_ranks(bodies.resumed, after, *again)
+    assert len(whole) == 3
+    for seen in first:
+        assert seen == whole[: len(seen)]
+    for seen in second:
+        assert seen == whole[-len(seen) :]
+        assert len(seen) == 2
+
+
 def test_the_code_of_the_page_runs() -> None:
     page = (Path(__file__).parents[2] / "docs" / "lightning.md").read_text()
     names: dict[str, Any] = {"__name__": "page"}

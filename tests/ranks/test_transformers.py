@@ -33,6 +33,17 @@ def test_the_callables_mask_shift_and_reset() -> None:
         assert values == {"rows": 6}
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_trainer_that_goes_on_from_a_checkpoint(world_size: int, tmp_path: Path) -> None:
+    """It is stopped behind the fifth step, and goes on from the fourth."""
+    whole = run_ranks(hf_bodies.resumed, world_size, str(tmp_path / "whole"), 0, False, timeout=100)
+    assert len(whole[0][2]) == 7 * 2 * world_size
+    run_ranks(hf_bodies.resumed, world_size, str(tmp_path / "run"), 5, False, timeout=100)
+    assert (tmp_path / "run" / "checkpoint-4" / "syncmetrics.pt").exists()
+    again = run_ranks(hf_bodies.resumed, world_size, str(tmp_path / "run"), 0, True, timeout=100)
+    assert again == whole
+
+
 def test_the_examples_run() -> None:
     run_ranks(
         hf_bodies.run_page,

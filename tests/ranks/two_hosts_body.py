@@ -27,6 +27,7 @@ def main(rank: int, address: str, interface: str) -> None:
         metric.compute()
     except SyncTimeoutError as error:
         print(error.missing, time.monotonic() - start, flush=True)
+    sys.stdin.readline()  # until all have told: rank 0 has the store, and a rank that asks it later sees it lost
     os._exit(0)  # what is left of the group and its store waits for the other host
 
 

@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
     "unknown reduction": (
         declare("x", ZERO, "avg"),
         StateError,
-        ["`Declared`", "`x`", "'avg'", "'sum', 'mean'", "callable"],
+        ["`Declared`", "`x`", "'avg'", "'sum', 'exact_sum'", "callable"],
     ),
     "bool sum": (
         declare("x", torch.tensor(False), "sum"),

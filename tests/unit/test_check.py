@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncmetrics import PacketError, PeerError, SchemaMismatchError
+from syncmetrics.states.epoch import LAST, NEW, after_reset, after_sync, after_try, agree, is_fresh, tag_of
 from syncmetrics.states.spec import declare_state
 from syncmetrics.sync.check import (
     check_failures,
@@ -41,20 +42,21 @@ def dense(*shape: int, dtype: torch.dtype = torch.float32) -> Record:
     return Record(Form.DENSE, dtype, shape)
 
 
+SYNCED = after_sync(NEW)
 SUM, CAT, KEEP = (torch.tensor(0.0), "sum"), ([], "cat"), ([], None)
 NOTHING, BUNDLE, PLAIN = Record(Form.NOTHING), Record(Form.BUNDLE), Record(Form.PLAIN)
 
 
-def entering(*ranks: tuple[int, int, str, bool]) -> bool:
+def entering(*ranks: tuple[int, int, str, int]) -> bool:
     heads = [Header(Status.OK, sequence, fingerprint, 0) for sequence, fingerprint, _, _ in ranks]
-    manifests = [Manifest(Status.OK, n, f, label, (1,), (), (fresh,)) for n, f, label, fresh in ranks]
+    manifests = [Manifest(Status.OK, n, f, label, (1,), (), (epoch,)) for n, f, label, epoch in ranks]
     return mean_the_same(heads, manifests)
 
 
 def test_ranks_that_mean_the_same_sync() -> None:
-    same = (1, 2, "Acc", False)
+    same = (1, 2, "Acc", SYNCED)
     assert entering(same, same)
-    for other in ((2, 2, "Acc", False), (1, 3, "Acc", False), (1, 2, "F1", False), (1, 2, "Acc", True)):
+    for other in ((2, 2, "Acc", SYNCED), (1, 3, "Acc", SYNCED), (1, 2, "F1", SYNCED), (1, 2, "Acc", NEW)):
         assert not entering(same, same, other)
 
 
@@ -132,11 +134,38 @@ def test_failures_are_told_with_their_ranks() -> None:
     check_failures([manifest(dense()), manifest(dense())])
 
 
-def difference(*sides: tuple[int, str, Schema], stale: Any = (), notes: Any = ()) -> str:
+def test_epochs_that_ranks_can_be_in() -> None:
+    """A rank that tries a sync again is in another epoch than one that had its value, and was reset since."""
+    one, other = tag_of("group", 1), tag_of("group", 2)
+    assert one != other
+    tried, had = after_try(NEW, one), after_sync(after_try(NEW, one))
+    ahead = after_reset(had)
+    assert is_fresh(NEW)
+    assert is_fresh(tried)
+    assert not is_fresh(had)
+    assert is_fresh(ahead)
+    assert after_reset(tried) == NEW
+    later = after_try(ahead, other)
+    for epochs in ([NEW, tried], [NEW, ahead], [had, had], [ahead, later], [tried, after_try(NEW, other)]):
+        assert agree(set(epochs)), epochs
+    for epochs in ([NEW, had], [tried, had], [tried, ahead], [tried, later]):
+        assert not agree(set(epochs)), epochs
+    assert 0 <= after_try(after_sync(after_try(NEW, (1 << 31) - 1)), (1 << 31) - 1) <= LAST
+
+
+def test_what_is_said_of_ranks_in_different_epochs() -> None:
+    tried = after_try(NEW, 7)
+    ahead = after_reset(after_sync(tried))
+    text = difference((1, "Acc", ONE), (1, "Acc", ONE), (1, "Acc", ONE), epochs=(tried, ahead, ahead))
+    assert "`acc` had a value in a sync that gave none on rank 0, and was reset since on ranks 1, 2" in text
+    assert "these ranks are in different epochs" in text
+
+
+def difference(*sides: tuple[int, str, Schema], epochs: Any = (NEW,) * 40, notes: Any = ()) -> str:
     heads = [Header(Status.OK, sequence, side.fingerprint, 0) for sequence, _, side in sides]
     texts = []
     for rank, (_, label, side) in enumerate(sides):
-        part = Part("acc", {}, {}, 1, torch.device("cpu"), fresh=rank not in stale)
+        part = Part("acc", {}, {}, 1, torch.device("cpu"), epoch=epochs[rank])
         texts.append(encode_schema(label, side, [part], notes, "", (), None))
     return str(describe_difference(heads, texts))
 
@@ -173,7 +202,7 @@ def test_many_differences_and_many_ranks_are_not_all_listed() -> None:
 
 
 def test_ranks_in_different_epochs() -> None:
-    text = difference(*[(1, "Acc", ONE)] * 3, stale=[1])
+    text = difference(*[(1, "Acc", ONE)] * 3, epochs=(NEW, SYNCED, NEW))
     assert "`acc` was reset since its last sync on ranks 0, 2, but not on rank 1" in text
 
 

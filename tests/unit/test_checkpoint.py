@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from syncmetrics import Metric, dim_zero_cat
 from syncmetrics.testing import run_threads
-from tests.samples import DTYPES, Outer, Rows, Total, bits, local_bits
+from tests.samples import DTYPES, Outer, Rows, Total, about, bits, local_bits
 from tests.strategies import PLAIN, noise, tensors
 
 
@@ -39,7 +39,7 @@ class Kept(Metric):
         return dim_zero_cat(self.rows)
 
 
-KEYS = {"total", "rows", "each", "names", "_update_count"}
+KEYS = {"total", "rows", "each", "names", "_about"}
 
 
 def full() -> Kept:
@@ -101,7 +101,7 @@ def test_nothing_is_saved_unless_asked_for() -> None:
     metric = Total()
     assert metric.state_dict() == {}
     metric.persistent(True)
-    assert set(metric.state_dict()) == {"total", "_update_count"}
+    assert set(metric.state_dict()) == {"total", "_about"}
     metric.persistent(False)
     assert metric.state_dict() == {}
     metric.load_state_dict({})
@@ -208,8 +208,39 @@ def test_saving_while_synced_saves_the_states_of_all_ranks_and_says_so() -> None
         metric.update(torch.tensor([1.0 + rank]))
         with metric.sync_context():
             saved = metric.state_dict()
-        return [saved["total"], saved["_update_count"], bytes(saved["_states_of"]), set(metric.state_dict())]
+        return [saved["total"], about(saved), about(metric.state_dict())["states_of"]]
 
-    for total, count, states_of, later in run_threads(body, 2):
-        assert (total, count, states_of) == (3, 2, b"all ranks")
-        assert later == {"total", "_update_count"}
+    for rank, (total, said, later) in enumerate(run_threads(body, 2)):
+        assert total == 3
+        assert later == f"rank {rank} of 2"
+        assert said == {
+            "format": 1,
+            "states_of": "all ranks",
+            "update_count": 2,
+            "states": {"total": ["sum", "float64", []]},
+        }
+
+
+def test_states_of_all_ranks_count_once_wherever_they_are_loaded() -> None:
+    def save(rank: int, world_size: int) -> Any:
+        metric = Total()
+        metric.persistent(True)
+        metric.update(torch.tensor([1.0 + rank]))
+        alone = metric.state_dict()
+        with metric.sync_context():
+            return metric.state_dict(), alone
+
+    def load(rank: int, world_size: int, saved: Any, alone: Any) -> float:
+        metric = Total()
+        metric.persistent(True)
+        metric.load_state_dict(saved)
+        value = metric.compute().item()
+        with pytest.raises(RuntimeError, match=f"are those of rank 0 of 2 alone, and this is rank {rank} of 3"):
+            metric.load_state_dict(alone)
+        return value
+
+    assert run_threads(load, 3, *run_threads(save, 2)[0]) == [3.0] * 3
+    metric = Total()
+    metric.persistent(True)
+    metric.load_state_dict(run_threads(save, 2)[0][0])
+    assert metric.compute() == 3.0

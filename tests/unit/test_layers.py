@@ -16,8 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Every import of our own counts, inside of a function or for type checkers too.
 ROOMS = (
     "errors optional registry | states | transport | sync | schedule | checkpoint | metric | foreign | shuffle |"
-    " family | aggregation classification regression retrieval wrappers | data plotting | logger | frameworks |"
-    " testing | missing"
+    " family | aggregation classification image regression retrieval segmentation text wrappers | data plotting |"
+    " logger | frameworks | testing | missing"
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS.split("|")) for room in rooms.split()}
 #: A room that may know but one file of another.

@@ -193,10 +193,12 @@ def test_memory_is_flat() -> None:
             logger.sinks[0].records.clear()
             logger.step(batch_size=3)
 
-    steps(50)
-    gc.collect()
+    # Traced from before the first step, so that what a later step replaces is counted
+    # where it goes as well as where it comes.
     tracemalloc.start()
     try:
+        steps(200)
+        gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         steps(2000)
         gc.collect()

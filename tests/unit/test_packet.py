@@ -215,7 +215,7 @@ def test_no_header(data: bytes, words: str) -> None:
 def test_a_header_of_another_version_and_of_another_status() -> None:
     whole = bytearray(encode_header(Header(Status.OK, 1, 2, 3)))
     whole[8] += 1
-    with pytest.raises(PacketError, match="version 5, this process 4"):
+    with pytest.raises(PacketError, match="version 6, this process 5"):
         decode_header(bytes(whole))
     whole[8] -= 1
     whole[10] = 9
@@ -273,8 +273,8 @@ def test_impossible_numbers(numbers: bytes) -> None:
 
 
 def test_what_was_said_before_is_taken_again() -> None:
-    manifest = Manifest(Status.OK, 1, 2, "x", (3,), (Record(Form.DENSE, torch.int64, (2,)),), (True,))
-    later = dataclasses.replace(manifest, sequence=2, update_counts=(4,), fresh=(False,))
+    manifest = Manifest(Status.OK, 1, 2, "x", (3,), (Record(Form.DENSE, torch.int64, (2,)),), (4,))
+    later = dataclasses.replace(manifest, sequence=2, update_counts=(4,), epochs=(2,))
     known: Said = {}
     first = decode_manifest(header_of(manifest), encode_manifest(manifest), known)
     second = decode_manifest(header_of(later), encode_manifest(later, encode_said(manifest)), known)

@@ -269,7 +269,33 @@ def test_a_process_that_has_ended_is_lost_whoever_else_has_not_come(why: Any, cl
     assert clock.now < 101.0
 
 
+def test_an_operation_has_come_to_its_end_or_is_given_up(clock: FakeTime) -> None:
+    """A rank that has what it needs, and one whose time is up: who says so first decides for both."""
+    store = FakeStore()
+    first, second, third = rolls(3, store)
+    first.confirm(1.0)
+    assert second.give_up(1.0) is None
+    third.confirm(1.0)
+    store = FakeStore()
+    first, second, third = rolls(3, store)
+    given_up = second.give_up(1.0)
+    assert isinstance(given_up, SyncTimeoutError)
+    for roll in (first, third):
+        with pytest.raises(SyncTimeoutError) as caught:
+            roll.confirm(1.0)
+        assert str(caught.value) == str(given_up)
+
+
 # -- coming to a lane that is to be opened
+
+
+def test_a_rank_that_waited_in_vain_tells_nobody(clock: FakeTime) -> None:
+    store = FakeStore()
+    first, second, _ = rolls(3, store)
+    with pytest.raises(SyncTimeoutError):
+        first.assemble(Patience(2.0), vainly=True)
+    with pytest.raises(MovedError):
+        second.assemble(Patience(2.0))
 
 
 def test_all_come_to_a_lane_or_none(clock: FakeTime) -> None:
@@ -378,6 +404,18 @@ def test_the_time_is_kept(timeout: float, clock: FakeTime) -> None:
         wait_for(clock.operation(), rolls(2, FakeStore())[0], Patience(timeout, warn_after=1000.0))
     assert caught.value.missing == (1,)
     assert timeout <= clock.now - 100.0 <= timeout + 0.1
+
+
+def test_nobody_waits_for_ever_for_what_the_others_have_had(clock: FakeTime) -> None:
+    """They have said that they are done, and what they sent to this rank is lost: it waits once more, and no longer."""
+    first, second = rolls(2, FakeStore())
+    second.confirm(1.0)
+    with pytest.raises(SyncTimeoutError):
+        wait_for(clock.operation(), first, Patience(5.0, warn_after=1000.0))
+    assert 110.0 <= clock.now <= 110.2
+    first, second = rolls(2, FakeStore())
+    second.confirm(1.0)
+    wait_for(clock.operation(done_at=6.0), first, Patience(5.0, warn_after=1000.0))
 
 
 @pytest.mark.parametrize("timeout", [1e-9, 1e-4, 0.005])

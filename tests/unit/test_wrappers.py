@@ -114,7 +114,7 @@ def test_persistent_states_are_those_of_the_metric_inside() -> None:
     metric.persistent(True)
     twin.persistent(True)
     metric.update(LABELS)
-    assert set(metric.state_dict()) == {"metric.counts", "metric._update_count"}
+    assert set(metric.state_dict()) == {"metric.counts", "metric._about"}
     twin.load_state_dict(metric.state_dict())
     assert local_bits(twin) == local_bits(metric)
 

@@ -77,6 +77,11 @@ class TorchmetricsAdapter(Adapter):
 
         return put_back
 
+    def load(self, metric: Any, states: States, update_count: int) -> None:
+        """Put states in place."""
+        super().load(metric, states, update_count)
+        metric.__dict__.update(_update_count=update_count, _computed=None)
+
     def members(self, metric: Any) -> Iterator[tuple[str, Any]]:
         """Give this metric and all inside it; a collection first lets its groups share what one of them has."""
         for module in metric.modules():

@@ -6,8 +6,8 @@ all views of an epoch share one sync; a value that `compute()` returned is that 
 and a value that is about to be averaged where the metric was meant is told of once.
 """
 
-from syncmetrics.frameworks.lightning.callback import MetricsCallback
+from syncmetrics.frameworks.lightning.callback import MetricsCallback, MetricsCheckpoint
 from syncmetrics.frameworks.lightning.hook import install, meet, uninstall
 from syncmetrics.frameworks.lightning.pictures import log_picture
 
-__all__ = ["MetricsCallback", "install", "log_picture", "meet", "uninstall"]
+__all__ = ["MetricsCallback", "MetricsCheckpoint", "install", "log_picture", "meet", "uninstall"]

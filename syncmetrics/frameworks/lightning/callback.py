@@ -1,4 +1,4 @@
-"""MetricsCallback: metrics that are updated from what a step returns, and logged, outside of the LightningModule."""
+"""Callbacks: metrics outside of the LightningModule, updated from what a step returns; and metrics in checkpoints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from syncmetrics.frameworks.lightning.checkpoint import outermost, put_into, take_from
 from syncmetrics.metric import Metric, MetricCollection
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ else:
     _package = "lightning.pytorch" if "lightning.pytorch" in sys.modules else "pytorch_lightning"
     Callback = importlib.import_module(_package if _package in sys.modules else "lightning.pytorch").Callback
 
-__all__ = ["MetricsCallback"]
+__all__ = ["MetricsCallback", "MetricsCheckpoint"]
 
 #: From what a step returned, to what `update` is called with.
 Take = Sequence[str] | Mapping[str, str] | Callable[[Any], Any]
@@ -25,7 +26,8 @@ class MetricsCallback(Callback):
     """Update metrics from what `training_step`, `validation_step` or `test_step` returned, and log them.
 
     It works with automatic and with manual optimization. A step that returns None adds nothing, but the metrics are
-    logged all the same, so that every rank logs the same names. ::
+    logged all the same, so that every rank logs the same names. What they have accumulated on all ranks is in every
+    checkpoint, and `fit(ckpt_path=...)` goes on with it on any number of ranks. ::
 
         MetricsCallback(
             {"d/accuracy": BinaryAccuracy(), "g/loss": MeanMetric()},
@@ -97,6 +99,14 @@ class MetricsCallback(Callback):
         if self.stage == "test":
             self._update(pl_module, outputs)
 
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Save what all ranks have accumulated. Collective: Lightning calls it on every rank."""
+        put_into(checkpoint, self.state_key, trainer, pl_module, self.metrics)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on with what was saved. It does not communicate."""
+        take_from(checkpoint, self.state_key, trainer, self.metrics)
+
     def _update(self, pl_module: Any, outputs: Any) -> None:
         given = outputs is not None and not (isinstance(outputs, Mapping) and not outputs)  # {}: no loss, no outputs
         for name, metric in self.metrics.items():
@@ -110,6 +120,36 @@ class MetricsCallback(Callback):
                 pl_module.log_dict(metric, **self._options)
             else:
                 pl_module.log(name, metric, **self._options)
+
+
+class MetricsCheckpoint(Callback):
+    """Have what the metrics of a LightningModule have accumulated in every checkpoint, by one sync.
+
+    `fit(ckpt_path=...)` goes on with it on any number of ranks. A checkpoint in the middle of an epoch has what was
+    accumulated by then; metrics whose epoch is over are left out, and begin anew. ::
+
+        trainer = Trainer(callbacks=[MetricsCheckpoint(), ModelCheckpoint(every_n_train_steps=100)])
+        trainer.fit(model, ckpt_path="last")
+
+    Args:
+        timeout: Seconds to wait for the other ranks when a checkpoint is saved.
+    """
+
+    def __init__(self, timeout: float | None = None) -> None:
+        super().__init__()
+        self._timeout = timeout
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Save what all ranks have accumulated. Collective: Lightning calls it on every rank."""
+        put_into(checkpoint, self.state_key, trainer, pl_module, dict(outermost(pl_module)), self._timeout)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on with what was saved. It does not communicate.
+
+        Raises:
+            StateError: Metrics that were saved are not here, or have other states.
+        """
+        take_from(checkpoint, self.state_key, trainer, dict(outermost(pl_module)))
 
 
 def _arguments(name: str, metric: Any, take: Any, outputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -20,7 +20,7 @@ from syncmetrics.frameworks.lightning.views import Epoch, GlobalValue, ScalarVie
 from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.metric.origins import Origin, origin_of, stop_watching, watch
 
-__all__ = ["install", "uninstall"]
+__all__ = ["ended", "install", "uninstall"]
 
 #: Where the two packages of Lightning have their LightningModule.
 _LIGHTNING = ("lightning.pytorch.core.module", "pytorch_lightning.core.module")
@@ -153,6 +153,23 @@ def _epoch(module: Any) -> Epoch:
         this = weakref.ref(module)
         stages[stage] = Epoch(lambda name, value: show_picture(this(), name, value), lambda: _loader_of(this()))
     return stages[stage]
+
+
+def ended(trainer: Any, module: Any) -> list[nn.Module]:
+    """Give the metrics that were logged and whose epoch is over: Lightning resets them before they are used again.
+
+    Those are the ones of the stage at work, if it has come to its end; those of other stages, but for a training that
+    a validation interrupts; and those whose value was given, with nothing added since. What is saved behind the last
+    batch of an epoch goes on with the first one of the next.
+    """
+    now = trainer.state.stage.dataloader_prefix if trainer.state.stage is not None else "train"
+    is_over = bool(getattr(trainer._logger_connector, "_epoch_end_reached", False))
+    is_over |= now == "train" and bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+    found: list[nn.Module] = []
+    for stage, epoch in _epochs.get(module, {}).items():
+        over = is_over if stage == now else stage != "train"
+        found += [source.metric for source in epoch.sources if over or source.is_good]
+    return found
 
 
 def _loader_of(module: Any) -> int | None:

@@ -111,6 +111,11 @@ class Epoch:
         self._views: dict[tuple[int, str | None], list[tuple[str, ScalarView]]] = {}
         self._logged: dict[tuple[str, int | None], Source] = {}
 
+    @property
+    def sources(self) -> list[Source]:
+        """What is logged."""
+        return list(self._sources.values())
+
     def views(
         self, name: str | None, metric: Metric | MetricCollection, loader: int | None = None
     ) -> list[tuple[str, ScalarView]]:

@@ -175,7 +175,7 @@ class ProcessGroupTransport(EpisodicTransport):
         if apart < least / 2:
             return
         try:
-            self._roll(what).look(QUESTION_SECONDS)
+            self._roll(what).confirm(QUESTION_SECONDS)
         except (SyncError, MovedError) as error:
             self._fail(error)
             raise
@@ -303,12 +303,12 @@ class ProcessGroupTransport(EpisodicTransport):
             neighbours,
         )
 
-    def begin(self, *, timeout: float | None = None, what: str = "a sync") -> None:
+    def begin(self, *, timeout: float | None = None, what: str = "a sync", vainly: bool = False) -> bool:
         """Begin an episode. Collective if the lane was left midway, or if there is none yet."""
         self._ranks.meet()
-        super().begin(timeout=timeout, what=what)
+        return super().begin(timeout=timeout, what=what, vainly=vainly)
 
-    def _meet(self, timeout: float | None, what: str) -> None:
+    def _meet(self, timeout: float | None, what: str, vainly: bool) -> None:
         now = time.monotonic()
         self._old = [(until, lane) for until, lane in self._old if until > now]  # an operation holds the others up
         if self._opened is not None:
@@ -319,7 +319,7 @@ class ProcessGroupTransport(EpisodicTransport):
         if patience.timeout is None:
             patience = replace(patience, timeout=OPEN_TIMEOUT.total_seconds())
         roll = self._roll(what)
-        roll.assemble(patience)
+        roll.assemble(patience, vainly)
         try:
             name = self._ranks.meet()[0].part(f"{self._name}{self._lane_number}/lane")
             self._opened = open_gloo(name, self._rank, self._world_size, _OPENING)

@@ -214,7 +214,7 @@ def test_the_family_shares_one_compute_group():
     assert None not in groups
 
 
-@pytest.mark.parametrize("arguments", [{"top_k": 2}, {"ignore_index": 0}, {"validate_args": False}])
+@pytest.mark.parametrize("arguments", [{"top_k": 2}, {"ignore_index": 0}])
 @pytest.mark.parametrize("metric_class", FAMILY)
 def test_other_counts_are_another_compute_group(metric_class, arguments):
     assert metric_class(5, **arguments).compute_group != metric_class(5).compute_group

@@ -1,0 +1,72 @@
+"""One row of the table of all metrics: how a metric is made, and what data it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import syncmetrics
+
+__all__ = ["Native", "generator", "take"]
+
+#: Arguments of `update`, each with one entry for each sample: tensors, or lists.
+Samples = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A metric with its settings, and data for it.
+
+    Attributes:
+        name: Of the class, `syncmetrics.NAME`.
+        draw: Gives so many samples.
+        options: What it is constructed with.
+        update: Further keyword arguments of `update`.
+        truth: Gives the value of samples from another source, scikit-learn or scipy say, in float64. Left out: there is
+            none, or it is tested elsewhere.
+        exact: Whether the value must be equal to the bit however the samples lie on the ranks; else within 1e-12.
+        digits: How far the value may be from the truth for inputs narrower than float64, that is how precise what is
+            done before the summing is.
+        peer: Whether torchmetrics has a metric of that name and those options that means the same.
+    """
+
+    name: str
+    draw: Callable[[int, torch.Generator], Samples]
+    options: dict[str, Any] = field(default_factory=dict)
+    update: dict[str, Any] = field(default_factory=dict)
+    truth: Callable[..., Any] | None = None
+    exact: bool = True
+    digits: float = 1e-12
+    peer: bool = True
+
+    @property
+    def id(self) -> str:
+        """Give the name of the row."""
+        return "-".join([self.name, *(f"{name}={value}" for name, value in self.options.items())])
+
+    def make(self, **kwargs: Any) -> Any:
+        """Make the metric."""
+        return getattr(syncmetrics, self.name)(**self.options, **kwargs)
+
+    def batch(self, key: int) -> Samples:
+        """Give a small batch, the same for the same key."""
+        return self.draw(3 + key % 3, generator(key))
+
+
+def generator(key: int) -> torch.Generator:
+    """Give random numbers that are the same for the same key."""
+    return torch.Generator().manual_seed(key)
+
+
+def take(samples: Samples, places: Sequence[int]) -> Samples:
+    """Give some of the samples."""
+    return tuple(
+        value[torch.tensor(list(places), dtype=torch.int64)]
+        if isinstance(value, Tensor)
+        else [value[place] for place in places]
+        for value in samples
+    )
