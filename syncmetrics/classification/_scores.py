@@ -155,8 +155,8 @@ class BinaryScores(ShuffledMetric):
         negatives, positives, scores, fp, tp = self.answer()
         as_number = torch.tensor([negatives, positives], device=self.device)
         scores, fp, tp = scores.to(self.device), fp.to(self.device), tp.to(self.device)
-        inside = bool(((scores >= 0) & (scores <= 1)).all())
-        return Points(fp, tp, scores if inside else scores.sigmoid(), as_number[0], as_number[1], True)
+        has_logits = bool(((scores < 0) | (scores > 1)).any())
+        return Points(fp, tp, scores.sigmoid() if has_logits else scores, as_number[0], as_number[1], True)
 
     def batch(self) -> tuple[Tensor, Tensor] | None:
         """Give the samples of a step on an accelerator, for which nobody waits: scores and codes of shape `(N, 1)`.

@@ -25,7 +25,8 @@ _ORDER = torch.zeros(())
 
 _MARK = "\0tensor"
 
-_library = torch.library.Library("syncmetrics", "DEF")
+# torch.library has no types.
+_library: Any = torch.library.Library("syncmetrics", "DEF")  # type: ignore[no-untyped-call]
 _library.define("update(Tensor(a!) order, SymInt number, Tensor[] tensors, str layout) -> ()")
 
 

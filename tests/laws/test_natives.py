@@ -245,13 +245,17 @@ def test_an_update_that_fails_in_compiled_code() -> None:
     collection = syncmetrics.MetricCollection(
         [syncmetrics.MulticlassAccuracy(num_classes=3), syncmetrics.MulticlassF1Score(num_classes=3)]
     )
-    step = torch.compile(lambda *batch: collection.update(*batch), fullgraph=True, backend="aot_eager")
-    preds = torch.rand(4, 3, requires_grad=True)
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def step(weights: Tensor, target: Tensor) -> None:
+        collection.update(weights * 2, target)
+
+    weights = torch.rand(4, 3, requires_grad=True)
     try:
-        step(preds * 2, torch.tensor([0, 1, 2, 0]))
+        step(weights, torch.tensor([0, 1, 2, 0]))
         before = collection.compute()
         with pytest.raises(ValueError, match=r"labels in `target` must be in 0\.\.2"):
-            step(preds * 2, torch.tensor([0, 1, 3, 0]))
+            step(weights, torch.tensor([0, 1, 3, 0]))
         assert collection.compute() == before
         assert [metric.update_count for metric in collection.values()] == [1, 1]
     finally:
