@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ __all__ = [
     "check_choice",
     "check_int",
     "check_labels",
+    "check_number",
     "check_same_shape",
     "check_tensor",
     "reshaping",
@@ -80,6 +83,26 @@ def check_int(metric: str, argument: str, value: object, *, minimum: int | None 
         raise ValueError(
             f"{metric}: `{argument}` must be at least {minimum}, but is {value} instead. Pass {minimum} or more."
         )
+
+
+def check_number(
+    metric: str, argument: str, value: object, *, above: float | None = None, minimum: float | None = None
+) -> None:
+    """Check that a constructor argument is a finite number, above a bound or at least a minimum.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is too small or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{metric}: `{argument}` must be a number, but is {value!r} instead. Pass a float.")
+    number = float(value)
+    fits = math.isfinite(number) and (above is None or number > above) and (minimum is None or number >= minimum)
+    if not fits:
+        bound = "" if above is None else f"above {above:g} and "
+        bound += "" if minimum is None else f"at least {minimum:g} and "
+        advice = "Pass a number." if above is None and minimum is None else "Pass a larger number."
+        raise ValueError(f"{metric}: `{argument}` must be {bound}finite, but is {value} instead. {advice}")
 
 
 def check_bool(metric: str, argument: str, value: object) -> None:

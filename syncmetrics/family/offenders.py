@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -44,12 +46,13 @@ def labels_in_range(
     return counted & fits, (counted & ~fits).sum()
 
 
-def raise_for_offenders(metric: Metric, invalid: Tensor) -> None:
-    """Raise if labels were out of range; not for the value of one batch, so that a step waits for nothing.
+def raise_for_offenders(metric: Metric, invalid: Tensor, says: Callable[[int], str] | None = None) -> None:
+    """Raise if values were not what they must be; not for the value of one batch, so that a step waits for nothing.
 
     Args:
         metric: The metric that computes its value.
-        invalid: How many labels were out of range: its state `invalid`.
+        invalid: How many they were: its state `invalid`.
+        says: Gives the message, of their number; None for labels out of range.
 
     Raises:
         ValueError: There were some.
@@ -58,7 +61,11 @@ def raise_for_offenders(metric: Metric, invalid: Tensor) -> None:
         return
     number = int(invalid)
     if number:
-        raise ValueError(
-            f"{type(metric).__name__}: labels must be in 0..number of classes - 1, but {number} of them are not. "
-            "Correct the number of classes, or pass `ignore_index` if a target label marks what to leave out."
-        )
+        raise ValueError((says or _of_labels(type(metric).__name__))(number))
+
+
+def _of_labels(metric: str) -> Callable[[int], str]:
+    return lambda number: (
+        f"{metric}: labels must be in 0..number of classes - 1, but {number} of them are not. "
+        "Correct the number of classes, or pass `ignore_index` if a target label marks what to leave out."
+    )

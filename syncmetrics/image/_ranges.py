@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Range", "check_number", "clipped", "width_of"]
+from syncmetrics.family.checks import check_number
+
+__all__ = ["Range", "clipped", "width_of"]
 
 Range = float | tuple[float, float]
-
-
-def check_number(metric: str, argument: str, value: object, *, above: float) -> None:
-    """Check that a constructor argument is a finite number above another.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is too small or not finite.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{metric}: `{argument}` must be a number, but is {value!r} instead. Pass a float.")
-    if not above < float(value) < math.inf:
-        raise ValueError(
-            f"{metric}: `{argument}` must be above {above:g} and finite, but is {value} instead. Pass a larger number."
-        )
 
 
 def width_of(metric: str, data_range: Any) -> float:

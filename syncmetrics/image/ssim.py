@@ -14,11 +14,12 @@ from syncmetrics.family.checks import (
     check_bool,
     check_choice,
     check_int,
+    check_number,
     check_same_shape,
     zero_count,
     zero_sum,
 )
-from syncmetrics.image._ranges import Range, check_number, clipped, width_of
+from syncmetrics.image._ranges import Range, clipped, width_of
 from syncmetrics.metric import Metric
 
 __all__ = ["StructuralSimilarityIndexMeasure"]
