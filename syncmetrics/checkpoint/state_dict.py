@@ -311,10 +311,18 @@ def fitted(value: State, spec: StateSpec, device: torch.device, *, was_declared:
     if not was_declared:
         if value.is_floating_point() and default.is_floating_point():
             dtype = torch.promote_types(dtype, default.dtype)
-        elif torch.can_cast(dtype, default.dtype):
+        elif torch.can_cast(dtype, default.dtype) or _are_counts(value, default):
             dtype = default.dtype
         else:
             raise TypeError(f"it was saved as {dtype}, but is {default.dtype} here")
         if value.numel() == default.numel() == 1:  # (1,) there and () here
             value = value.reshape(default.shape)
     return own_tensor(value.detach().to(device, dtype, copy=True), spec)
+
+
+def _are_counts(value: Tensor, default: Tensor) -> bool:
+    """Whether floats are whole numbers, as other libraries keep counts, that fit an integer state."""
+    if not value.is_floating_point() or default.is_floating_point() or default.dtype is torch.bool:
+        return False
+    bounds = torch.iinfo(default.dtype)
+    return bool(((value == value.trunc()) & (value >= bounds.min) & (value < bounds.max)).all())

@@ -200,6 +200,11 @@ class MeanAbsoluteError(_MeanError):
 
     _sums = ("sum_abs_error",)
 
+    @property
+    def compute_group(self) -> Hashable | None:
+        """One group for each setting."""
+        return ("mean absolute error", self.num_outputs, self.exact)
+
     def _errors(self, preds: Tensor, target: Tensor) -> Tensor:
         return difference(preds, target).abs()
 

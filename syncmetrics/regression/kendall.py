@@ -122,11 +122,11 @@ class KendallRankCorrCoef(Metric):
         Raises:
             ValueError: If a value is NaN.
         """
-        preds, target = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+        preds, target = (dim_zero_cat(rows).reshape(-1, self.num_outputs) for rows in (self.preds, self.target))
         if reads_data(preds) or self._holder.store.mode is not Mode.STEP:
             _check_numbers(type(self).__name__, "preds", preds)
             _check_numbers(type(self).__name__, "target", target)
-        columns = [values.reshape(-1, self.num_outputs).T.contiguous() for values in (preds, target)]
+        columns = [values.T.contiguous() for values in (preds, target)]
         found = [_compared(x, y, self.variant, self.alternative) for x, y in zip(*columns, strict=True)]
         value, p_value = (torch.stack(list(column)) for column in zip(*found, strict=True))
         warn_of(self, "all of `preds` or of `target` are equal, so the value is NaN", value.isnan())
@@ -135,8 +135,7 @@ class KendallRankCorrCoef(Metric):
         return (value, p_value) if self.t_test else value
 
     def _rows(self, values: Tensor) -> Tensor:
-        values = values.detach() if self.num_outputs > 1 else values.detach().flatten()
-        return values.clone(memory_format=torch.contiguous_format)
+        return values.detach().reshape(-1, self.num_outputs).clone(memory_format=torch.contiguous_format)
 
 
 def _check_numbers(metric: str, argument: str, values: Tensor) -> None:

@@ -158,7 +158,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
         ["no attribute 'MulticlasAccuracy'", "`MulticlassAccuracy`"],
     ),
     "a name of torchmetrics": (
-        lambda: syncmetrics.BLEUScore,
+        lambda: syncmetrics.ROUGEScore,
         AttributeError,
         ["torchmetrics has it", "works in our collection", "from torchmetrics"],
     ),
