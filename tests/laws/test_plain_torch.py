@@ -15,29 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import syncmetrics
 from syncmetrics import (
-    BinaryAccuracy,
-    BinaryAUROC,
-    BinaryAveragePrecision,
-    CatMetric,
-    ClasswiseWrapper,
-    MaxMetric,
-    MeanAbsoluteError,
     MeanMetric,
-    MeanSquaredError,
     Metric,
     MetricCollection,
-    MinMetric,
-    MulticlassAccuracy,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-    Quantile,
-    RetrievalMAP,
-    RetrievalMRR,
-    SpearmanCorrCoef,
     StateError,
     SumMetric,
     join,
@@ -46,73 +27,32 @@ from syncmetrics import (
     trace,
 )
 from syncmetrics.transport.threads import run_threads
-from tests.laws.drawn import KINDS, Drawn, batch
+from tests.laws.drawn import KINDS, Drawn
+from tests.laws.drawn import batch as drawn_batch
+from tests.natives import ROWS
 from tests.samples import Outer, Rows, Total, Welford, bits
-
-
-def _labels(seed: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(3, (8,), generator=generator), torch.randint(3, (8,), generator=generator)
-
-
-def _scores(seed: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(8, generator=generator, dtype=torch.float32), torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])
 
 
 def _numbers(seed: int) -> tuple[Tensor]:
     return (torch.rand(8, generator=torch.Generator().manual_seed(seed), dtype=torch.float32),)
 
 
-def _pairs(seed: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(8, generator=generator, dtype=torch.float32), torch.rand(
-        8, generator=generator, dtype=torch.float32
-    )
-
-
-def _queries(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    return (*_scores(seed), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]))
-
-
-#: Every metric there is, with batches for it.
-METRICS: dict[str, tuple[Callable[[], Metric], Callable[[int], tuple[Any, ...]]]] = {
-    **{
-        cls.__name__: (lambda cls=cls: cls(3), _labels)  # type: ignore[misc]
-        for cls in (MulticlassAccuracy, MulticlassPrecision, MulticlassRecall, MulticlassF1Score)
-    },
-    "MulticlassConfusionMatrix": (lambda: MulticlassConfusionMatrix(3), _labels),
-    "ClasswiseWrapper": (lambda: ClasswiseWrapper(MulticlassAccuracy(3, average="none")), _labels),
-    **{
-        cls.__name__: (cls, _scores)  # type: ignore[dict-item]
-        for cls in (BinaryAccuracy, BinaryAUROC, BinaryAveragePrecision)
-    },
-    **{
-        cls.__name__: (cls, _numbers)  # type: ignore[dict-item]
-        for cls in (SumMetric, MeanMetric, MaxMetric, MinMetric, CatMetric, Quantile, Total, Outer, Welford)
-    },
-    **{
-        cls.__name__: (cls, _pairs)  # type: ignore[dict-item]
-        for cls in (MeanSquaredError, MeanAbsoluteError, SpearmanCorrCoef)
-    },
-    **{cls.__name__: (cls, _queries) for cls in (RetrievalMAP, RetrievalMRR)},  # type: ignore[dict-item]
-    "Drawn": (lambda: Drawn(KINDS), lambda seed: (batch(seed),)),
+#: Every metric there is, with batches for it: the first row of each in the table of all metrics, and those of tests.
+METRICS: dict[str, tuple[Callable[[], Any], Callable[[int], tuple[Any, ...]]]] = {
+    **{row.name: (row.make, row.batch) for row in reversed(ROWS) if not row.update},
+    **{cls.__name__: (cls, _numbers) for cls in (Total, Outer, Welford)},
+    "Drawn": (lambda: Drawn(KINDS), lambda seed: (drawn_batch(seed),)),
 }
 EACH = pytest.mark.parametrize("name", METRICS)
 
 
-def test_every_metric_is_here() -> None:
-    families = ("aggregation", "classification", "regression", "retrieval", "wrappers")
-    assert {name for room in families for name in syncmetrics._ROOMS[room]} <= METRICS.keys()
-
-
 def _value(name: str, how: Callable[[], Any] | None = None) -> Any:
     """Give the value of three batches, some of which are given in a context."""
-    make, batches = METRICS[name]
-    metric = make()
-    for seed in range(3):
+    make, draw = METRICS[name]
+    metric, batches = make(), [draw(seed) for seed in range(3)]
+    for seed, batch in enumerate(batches):
         with how() if how is not None and seed else _nothing():
-            metric.update(*batches(seed)) if seed % 2 else metric(*batches(seed))
+            metric.update(*batch) if seed % 2 else metric(*batch)
     with how() if how is not None else _nothing():
         return metric.compute()
 
@@ -159,7 +99,9 @@ def test_the_value_is_the_same_in_every_context(name: str, context: str) -> None
         assert bits(inside) == bits(plain)
         return
     for a, b in zip(_leaves(plain), _leaves(inside), strict=True):  # the default dtype is that of values
-        torch.testing.assert_close(torch.as_tensor(a).double(), torch.as_tensor(b).double(), rtol=1e-6, atol=0)
+        torch.testing.assert_close(
+            torch.as_tensor(a).double(), torch.as_tensor(b).double(), rtol=1e-6, atol=0, equal_nan=True
+        )
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -209,15 +151,16 @@ def test_a_sum_never_stands_still(dtype: torch.dtype, fx: str, how: str) -> None
     "name", ["SumMetric", "MeanMetric", "MeanSquaredError", "MulticlassAccuracy", "BinaryAccuracy"]
 )
 def test_metrics_under_a_default_of_half_precision(name: str, dtype: torch.dtype) -> None:
-    make, batches = METRICS[name]
+    make, draw = METRICS[name]
+    batch = draw(1)
     with _default_dtype(dtype):
         metric = make()
         for _ in range(1000):
-            metric.update(*batches(1))
+            metric.update(*batch)
         value = metric.compute()
     expected = make()
     for _ in range(1000):
-        expected.update(*batches(1))
+        expected.update(*batch)
     torch.testing.assert_close(value.double(), expected.compute().double(), rtol=1e-2, atol=0)
 
 
@@ -277,7 +220,7 @@ class Model(nn.Module):
 
 
 @EACH
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore:.*no (negative|positive) sample")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_model_that_holds_a_metric_is_scripted(name: str) -> None:
@@ -353,16 +296,16 @@ def test_what_is_no_metric_in_a_container_is_told() -> None:
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4).map(tuple), st.booleans())
 def test_a_copy_has_states_of_its_own(copied: Callable[[Any], Any], kinds: tuple[str, ...], collected: bool) -> None:
     metric: Any = MetricCollection({"a": Drawn(kinds), "b": Drawn(kinds)}) if collected else Drawn(kinds)
-    metric.update(batch(1))
+    metric.update(drawn_batch(1))
     before = bits(metric.compute())
     twin = copied(metric)
     assert bits(twin.compute()) == before
-    twin.update(batch(2))
+    twin.update(drawn_batch(2))
     assert bits(metric.compute()) == before
-    metric.update(batch(2))
+    metric.update(drawn_batch(2))
     assert bits(twin.compute()) == bits(metric.compute())
     twin.reset()
-    twin.update(batch(1))
+    twin.update(drawn_batch(1))
     assert bits(twin.compute()) == before
 
 
