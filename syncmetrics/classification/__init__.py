@@ -17,6 +17,11 @@ from syncmetrics.classification.average_precision import (
     MulticlassAveragePrecision,
     MultilabelAveragePrecision,
 )
+from syncmetrics.classification.calibration_error import (
+    BinaryCalibrationError,
+    CalibrationError,
+    MulticlassCalibrationError,
+)
 from syncmetrics.classification.confusion_matrix import (
     BinaryConfusionMatrix,
     ConfusionMatrix,
@@ -61,11 +66,18 @@ from syncmetrics.classification.hamming import (
     MulticlassHammingDistance,
     MultilabelHammingDistance,
 )
+from syncmetrics.classification.hinge import BinaryHingeLoss, HingeLoss, MulticlassHingeLoss
 from syncmetrics.classification.jaccard import (
     BinaryJaccardIndex,
     JaccardIndex,
     MulticlassJaccardIndex,
     MultilabelJaccardIndex,
+)
+from syncmetrics.classification.log_loss import BinaryLogLoss, LogLoss, MulticlassLogLoss
+from syncmetrics.classification.multilabel_ranking import (
+    MultilabelCoverageError,
+    MultilabelRankingAveragePrecision,
+    MultilabelRankingLoss,
 )
 from syncmetrics.classification.negative_predictive_value import (
     BinaryNegativePredictiveValue,
@@ -112,13 +124,16 @@ __all__ = [
     "BinaryAUROC",
     "BinaryAccuracy",
     "BinaryAveragePrecision",
+    "BinaryCalibrationError",
     "BinaryCohenKappa",
     "BinaryConfusionMatrix",
     "BinaryEER",
     "BinaryF1Score",
     "BinaryFBetaScore",
     "BinaryHammingDistance",
+    "BinaryHingeLoss",
     "BinaryJaccardIndex",
+    "BinaryLogLoss",
     "BinaryMatthewsCorrCoef",
     "BinaryNegativePredictiveValue",
     "BinaryPrecision",
@@ -131,17 +146,21 @@ __all__ = [
     "BinarySpecificity",
     "BinarySpecificityAtSensitivity",
     "BinaryStatScores",
+    "CalibrationError",
     "CohenKappa",
     "ConfusionMatrix",
     "ExactMatch",
     "F1Score",
     "FBetaScore",
     "HammingDistance",
+    "HingeLoss",
     "JaccardIndex",
+    "LogLoss",
     "MatthewsCorrCoef",
     "MulticlassAUROC",
     "MulticlassAccuracy",
     "MulticlassAveragePrecision",
+    "MulticlassCalibrationError",
     "MulticlassCohenKappa",
     "MulticlassConfusionMatrix",
     "MulticlassEER",
@@ -149,7 +168,9 @@ __all__ = [
     "MulticlassF1Score",
     "MulticlassFBetaScore",
     "MulticlassHammingDistance",
+    "MulticlassHingeLoss",
     "MulticlassJaccardIndex",
+    "MulticlassLogLoss",
     "MulticlassMatthewsCorrCoef",
     "MulticlassNegativePredictiveValue",
     "MulticlassPrecision",
@@ -166,6 +187,7 @@ __all__ = [
     "MultilabelAccuracy",
     "MultilabelAveragePrecision",
     "MultilabelConfusionMatrix",
+    "MultilabelCoverageError",
     "MultilabelEER",
     "MultilabelExactMatch",
     "MultilabelF1Score",
@@ -178,6 +200,8 @@ __all__ = [
     "MultilabelPrecisionAtFixedRecall",
     "MultilabelPrecisionRecallCurve",
     "MultilabelROC",
+    "MultilabelRankingAveragePrecision",
+    "MultilabelRankingLoss",
     "MultilabelRecall",
     "MultilabelRecallAtFixedPrecision",
     "MultilabelSensitivityAtSpecificity",

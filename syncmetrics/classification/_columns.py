@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -101,14 +101,13 @@ class ColumnScores(Metric):
             self.invalid = self.invalid + invalid
         self.has_logits = torch.maximum(self.has_logits, outside(scores, codes))
         if self.thresholds is not None:
-            self.counts = self.counts + count_between(scores, codes, self.thresholds, self._normalize)
+            self.counts = self.counts + count_between(scores, codes, self.thresholds, self._of_rows)
             return
         self.preds.append(scores.detach().clone(memory_format=torch.contiguous_format))
         self.target.append(target.clone())
 
-    def _normalize(self, scores: Tensor) -> Tensor:
-        """Read scores as logits."""
-        return sigmoid_of(scores)
+    #: What makes probabilities of the logits of a row, if they belong together.
+    _of_rows: Callable[[Tensor], Tensor] | None = None
 
     def _codes(self, target: Tensor) -> Tensor:
         """Give codes by column of what was kept of the targets."""
@@ -123,7 +122,9 @@ class ColumnScores(Metric):
             return empty, empty.long()
         if scores.dtype in (torch.float16, torch.bfloat16):
             scores = scores.float()
-        return torch.where(self.has_logits > 0, self._normalize(scores), scores), self._codes(dim_zero_cat(self.target))
+        return torch.where(self.has_logits > 0, (self._of_rows or sigmoid_of)(scores), scores), self._codes(
+            dim_zero_cat(self.target)
+        )
 
     def _points(self, as_one: bool = False) -> list[Points]:
         """Give the curve of each column, or of all of them as one."""
@@ -187,8 +188,7 @@ class MulticlassScores(ColumnScores):
         kept = labels.target if labels.left_out is None else labels.target.masked_fill(labels.left_out, -1)
         self._keep(scores, self._codes(kept), kept, None if labels.invalid is None else labels.invalid.sum())
 
-    def _normalize(self, scores: Tensor) -> Tensor:
-        return softmax_of(scores)
+    _of_rows = staticmethod(softmax_of)
 
     def _codes(self, target: Tensor) -> Tensor:
         classes = torch.arange(self._columns, device=target.device)

@@ -18,6 +18,8 @@ __all__ = [
     "average_precision_of",
     "average_precisions",
     "averaged_columns",
+    "averaged_precision_recall",
+    "averaged_roc",
     "best",
     "checked_least",
     "equal_error_rate",
@@ -107,6 +109,31 @@ def roc(points: Points) -> tuple[Tensor, Tensor, Tensor]:
         fp, tp = (torch.cat((value.new_zeros(1), value)) for value in (fp, tp))
         thresholds = torch.cat((thresholds.new_ones(1), thresholds))
     return _rate(fp, points.negatives), _rate(tp, points.positives), thresholds
+
+
+def averaged_roc(x: list[Tensor], y: list[Tensor], thresholds: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Average true positive rates at all false positive rates that some curve has."""
+    grid = torch.cat(x).sort().values
+    means = torch.stack([_interpolated(grid, *pair) for pair in zip(x, y, strict=True)]).mean(dim=0)
+    return grid, means, torch.cat(thresholds).sort(descending=True).values
+
+
+def averaged_precision_recall(
+    precisions: list[Tensor], recalls: list[Tensor], thresholds: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Average precisions at all recalls that some curve has."""
+    grid = torch.cat(recalls).sort().values
+    curves = [_interpolated(grid, x.flip(0), y.flip(0)) for y, x in zip(precisions, recalls, strict=True)]
+    return torch.stack(curves).mean(dim=0).flip(0), grid.flip(0), torch.cat(thresholds).sort().values
+
+
+def _interpolated(grid: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Give the height of a curve over ascending `x`; at a step, that of its end."""
+    low = (torch.searchsorted(x, grid, right=True) - 1).clamp(min=0)
+    high = (low + 1).clamp(max=len(x) - 1)
+    width = x[high] - x[low]
+    part = torch.where(width > 0, (grid - x[low]) / width, 0)
+    return y[low] + part * (y[high] - y[low])
 
 
 def precision_recall(points: Points) -> tuple[Tensor, Tensor, Tensor]:

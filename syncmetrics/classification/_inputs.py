@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,15 @@ from torch import Tensor
 
 from syncmetrics.family.checks import check_labels, check_tensor, reshaping
 
-__all__ = ["Labels", "binary_labels", "binary_samples", "count_keys", "multiclass_labels", "multiclass_targets"]
+__all__ = [
+    "Labels",
+    "binary_labels",
+    "binary_samples",
+    "count_keys",
+    "logit",
+    "multiclass_labels",
+    "multiclass_targets",
+]
 
 
 @dataclass(slots=True)
@@ -161,6 +170,13 @@ def count_keys(keys: Tensor, size: int) -> Tensor:
         return torch.bincount(keys, minlength=size + 1)[:size]
     counts = torch.zeros(size + 1, dtype=torch.int64, device=keys.device)
     return counts.scatter_add_(0, keys, torch.ones_like(keys))[:size]
+
+
+def logit(probability: float) -> float:
+    """Return the logit whose sigmoid is `probability`; minus or plus infinity at 0 and 1."""
+    if probability in (0, 1):
+        return math.inf if probability else -math.inf
+    return math.log(probability) - math.log1p(-probability)
 
 
 def _settle(metric: str, labels: Labels, num_classes: int, ignore_index: int | None, has_scores: bool) -> None:

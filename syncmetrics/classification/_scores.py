@@ -129,7 +129,7 @@ class BinaryScores(ShuffledMetric):
             if labels.invalid is not None:
                 self.invalid = self.invalid + labels.invalid
             self.has_logits = torch.maximum(self.has_logits, outside(scores, codes))
-            self.counts = self.counts + count_between(scores, codes, self.thresholds, sigmoid_of)
+            self.counts = self.counts + count_between(scores, codes, self.thresholds)
         elif reads:
             preds, target = binary_samples(name, preds, target, ignore_index=self.ignore_index, validate_args=True)
             self.preds.append(preds.detach().clone(memory_format=torch.contiguous_format))
@@ -151,12 +151,12 @@ class BinaryScores(ShuffledMetric):
         if batch is not None:
             scores, codes = batch[0][:, 0], batch[1][:, 0]
             inside = (outside(*batch) == 0) | (codes == LEFT_OUT)
-            return points_by_sample(torch.where(inside, scores, scores.sigmoid()), codes)
+            return points_by_sample(torch.where(inside, scores, sigmoid_of(scores)), codes)
         negatives, positives, scores, fp, tp = self.answer()
         as_number = torch.tensor([negatives, positives], device=self.device)
         scores, fp, tp = scores.to(self.device), fp.to(self.device), tp.to(self.device)
         has_logits = bool(((scores < 0) | (scores > 1)).any())
-        return Points(fp, tp, scores.sigmoid() if has_logits else scores, as_number[0], as_number[1], True)
+        return Points(fp, tp, sigmoid_of(scores) if has_logits else scores, as_number[0], as_number[1], True)
 
     def batch(self) -> tuple[Tensor, Tensor] | None:
         """Give the samples of a step on an accelerator, for which nobody waits: scores and codes of shape `(N, 1)`.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.classification._curve import LEFT_OUT
-from syncmetrics.classification._inputs import count_keys
+from syncmetrics.classification._inputs import count_keys, logit
 from syncmetrics.family.checks import check_int, check_tensor
 
 __all__ = [
@@ -107,8 +107,11 @@ def outside(scores: Tensor, codes: Tensor) -> Tensor:
 
 
 def sigmoid_of(scores: Tensor) -> Tensor:
-    """Read scores as logits of two classes each."""
-    return scores.sigmoid()
+    """Read scores as logits of two classes each, the same to the bit wherever in a tensor they stand.
+
+    `torch.sigmoid` is not: on a CPU it takes the last few elements of a tensor by another function than the others.
+    """
+    return 1 / ((-scores).exp() + 1)
 
 
 def softmax_of(scores: Tensor) -> Tensor:
@@ -117,7 +120,10 @@ def softmax_of(scores: Tensor) -> Tensor:
 
 
 def count_between(
-    scores: Tensor, codes: Tensor, thresholds: Sequence[float], normalize: Callable[[Tensor], Tensor]
+    scores: Tensor,
+    codes: Tensor,
+    thresholds: Sequence[float],
+    normalize: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Count scores between thresholds, read as they are and as logits.
 
@@ -125,20 +131,27 @@ def count_between(
         scores: Floats of shape `(N, K)`.
         codes: 0, 1, or `LEFT_OUT`, of shape `(N, K)`.
         thresholds: In ascending order.
-        normalize: What makes probabilities of logits.
+        normalize: What makes probabilities of logits; None where each is one of two classes, so that it is compared
+            with the logit of the threshold.
 
     Returns:
         Int64 of shape `(2, T + 1, K, 2)`.
     """
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
+    scores = scores.contiguous()
     edges = torch.tensor(thresholds, dtype=scores.dtype).to(scores.device)
+    if normalize is None:
+        logits = torch.tensor([logit(one) for one in thresholds], dtype=scores.dtype).to(scores.device)
+        readings = ((scores, edges), (scores, logits))
+    else:
+        readings = ((scores, edges), (normalize(scores), edges))
     columns, cells = scores.shape[1], len(thresholds) + 1
     column = torch.arange(columns, device=scores.device)
     size = 2 * cells * columns * 2
     keys = [
-        ((torch.bucketize(values.contiguous(), edges, right=True) + cells * reading) * columns + column) * 2 + codes
-        for reading, values in enumerate((scores, normalize(scores)))
+        ((torch.bucketize(values, bounds, right=True) + cells * reading) * columns + column) * 2 + codes
+        for reading, (values, bounds) in enumerate(readings)
     ]
     left_out = codes == LEFT_OUT
     return count_keys(torch.stack([key.masked_fill(left_out, size) for key in keys]), size).view(2, cells, columns, 2)

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from syncmetrics.classification._inputs import Labels, binary_labels, count_keys
+from syncmetrics.classification._inputs import Labels, binary_labels, count_keys, logit
 from syncmetrics.family.checks import check_bool, check_choice, check_int, zero_count
 from syncmetrics.metric import Metric
 from syncmetrics.states import RowBuffer
 from syncmetrics.states.store import Mode
 
-__all__ = ["BinaryCounts", "LabelMetric", "MultilabelCounts", "Stats", "check_threshold", "logit"]
+__all__ = ["BinaryCounts", "LabelMetric", "MultilabelCounts", "Stats", "check_threshold"]
 
 MultidimAverage = Literal["global", "samplewise"]
 _MULTIDIM = ("global", "samplewise")
@@ -306,10 +306,3 @@ def check_threshold(metric: str, threshold: object) -> None:
             f"{metric}: `threshold` must be a probability in [0, 1], but is {threshold} instead. "
             "For logits, too, pass the probability."
         )
-
-
-def logit(probability: float) -> float:
-    """Return the logit whose sigmoid is `probability`; minus or plus infinity at 0 and 1."""
-    if probability in (0, 1):
-        return math.inf if probability else -math.inf
-    return math.log(probability) - math.log1p(-probability)

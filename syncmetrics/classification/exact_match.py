@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from syncmetrics.classification._inputs import binary_labels, multiclass_labels
-from syncmetrics.classification.counts import LabelMetric, MultidimAverage, check_threshold, logit
+from syncmetrics.classification._inputs import binary_labels, logit, multiclass_labels
+from syncmetrics.classification.counts import LabelMetric, MultidimAverage, check_threshold
 from syncmetrics.classification.readings import of_task
 from syncmetrics.family.checks import check_int, rounded, safe_divide, zero_count
 from syncmetrics.states import RowBuffer, dim_zero_cat

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from syncmetrics.classification._columns import MulticlassScores, MultilabelScores
-from syncmetrics.classification._curve import roc
+from syncmetrics.classification._curve import averaged_roc, roc
 from syncmetrics.classification._scores import CURVE, BinaryScores
 from syncmetrics.classification._thresholds import Thresholds
 from syncmetrics.classification.readings import of_task
+from syncmetrics.family.checks import check_choice
 from syncmetrics.shuffle import SHUFFLE_ABOVE, Question
 
 __all__ = ["ROC", "BinaryROC", "MulticlassROC", "MultilabelROC"]
@@ -85,6 +86,8 @@ class MulticlassROC(MulticlassScores):
         num_classes: Number of classes, at least 2.
         thresholds: None to keep all scores, which is exact; or how many thresholds there are, evenly from 0 to 1, or
             the thresholds themselves: then counts are kept, of a size that does not grow.
+        average: None for a curve of each class; "micro" for one curve of every score of every class; "macro" for the
+            mean of true positive rates at equal false positive rates.
         ignore_index: Target label of samples to leave out.
         validate_args: Whether to read the scores for a check before they are kept.
         **kwargs: Arguments of `Metric`.
@@ -108,19 +111,27 @@ class MulticlassROC(MulticlassScores):
         self,
         num_classes: int,
         thresholds: Thresholds = None,
+        average: str | None = None,
         ignore_index: int | None = None,
         validate_args: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, thresholds, ignore_index, validate_args, **kwargs)
+        check_choice(type(self).__name__, "average", average, (None, "micro", "macro"))
+        self.average = average
 
     def compute(self) -> tuple[list[Tensor] | Tensor, list[Tensor] | Tensor, list[Tensor] | Tensor]:
         """Return false positive rates, true positive rates and thresholds, from the highest threshold down.
 
         Exact ones are lists, with one tensor for each column; at given thresholds they are of shape
-        `(num_classes, points)`, and the thresholds of shape `(points,)`.
+        `(num_classes, points)`, and the thresholds of shape `(points,)`. With `average` each of the three is one
+        tensor.
         """
+        if self.average == "micro":
+            return roc(self._points(as_one=True)[0])
         x, y, thresholds = (list(part) for part in zip(*map(roc, self._points()), strict=True))
+        if self.average == "macro":
+            return averaged_roc(x, y, thresholds)
         if self.thresholds is None:
             return x, y, thresholds
         return torch.stack(x), torch.stack(y), thresholds[0]

@@ -260,4 +260,109 @@ def _of_scores(score: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return truth
 
 
-ROWS = [*_rows(), *_curve_rows()]
+def _class_logits(n: int, generator: torch.Generator) -> Samples:
+    return 3 * torch.randn(n, 4, generator=generator), torch.randint(0, 4, (n,), generator=generator)
+
+
+def _calibration(bins: int, norm: str) -> Callable[..., float]:
+    """Fill the bins one by one."""
+
+    def truth(preds: Tensor, target: Tensor) -> float:
+        scores = preds.double().numpy()
+        confidence, right = (
+            (scores, target.numpy()) if scores.ndim == 1 else (scores.max(1), scores.argmax(1) == target.numpy())
+        )
+        bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+        apart, share = [], []
+        for one in np.unique(bin_of):
+            inside = bin_of == one
+            apart.append(abs(confidence[inside].mean() - right[inside].mean()))
+            share.append(inside.mean())
+        apart, share = np.array(apart), np.array(share)
+        return {"l1": (apart * share).sum(), "l2": np.sqrt((apart**2 * share).sum()), "max": apart.max()}[norm]
+
+    return truth
+
+
+def _hinge(preds: Tensor, target: Tensor) -> float:
+    return float((1 - preds.double() * (2 * target - 1)).clamp(min=0).mean())
+
+
+def _class_hinge(preds: Tensor, target: Tensor) -> float:
+    return float(sk.hinge_loss(target.numpy(), preds.double().numpy(), labels=range(4)))
+
+
+def _log_loss(preds: Tensor, target: Tensor) -> float:
+    """As scikit-learn has it; for logits, the cross entropy of torch in float64."""
+    preds = preds.double()
+    if bool(((preds >= 0) & (preds <= 1)).all()):
+        function = torch.nn.functional.binary_cross_entropy if preds.dim() == 1 else torch.nn.functional.nll_loss
+        return float(function(preds, target.double()) if preds.dim() == 1 else function(preds.log(), target))
+    if preds.dim() == 1:
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(preds, target.double()))
+    return float(torch.nn.functional.cross_entropy(preds, target))
+
+
+def _of_rankings(score: Callable[..., Any]) -> Callable[..., float]:
+    return lambda preds, target: float(score(target.numpy(), preds.double().numpy()))
+
+
+def _loss_rows() -> list[Native]:
+    rows = [
+        Native("BinaryLogLoss", _binary, truth=_of_scores(sk.log_loss), exact=False, peer=False),
+        Native("BinaryLogLoss", _logits, {"normalize": True}, truth=_log_loss, exact=False, peer=False),
+        Native("BinaryLogLoss", _logits, {"exact": True}, truth=_log_loss, peer=False),
+        Native("BinaryLogLoss", _logits, {"ignore_index": 0, "normalize": False}, exact=False, peer=False),
+        Native("MulticlassLogLoss", _classes, {"num_classes": 4}, truth=_log_loss, exact=False, peer=False),
+        Native("MulticlassLogLoss", _class_logits, {"num_classes": 4, "exact": True}, truth=_log_loss, peer=False),
+        Native("MulticlassLogLoss", _classes, {"num_classes": 4, "ignore_index": 2}, exact=False, peer=False),
+        Native("BinaryHingeLoss", _binary, truth=_hinge, exact=False),
+        Native("BinaryHingeLoss", _logits, {"squared": True}, exact=False),
+        Native("BinaryHingeLoss", _logits, {"exact": True, "ignore_index": 0}, peer=False),
+        Native("MulticlassHingeLoss", _classes, {"num_classes": 4}, truth=_class_hinge, exact=False),
+        Native("MulticlassHingeLoss", _class_logits, {"num_classes": 4, "squared": True}, exact=False),
+        Native("MulticlassHingeLoss", _classes, {"num_classes": 4, "multiclass_mode": "one-vs-all"}, exact=False),
+        Native("MulticlassHingeLoss", _classes, {"num_classes": 4, "exact": True, "ignore_index": 1}, peer=False),
+    ]
+    for norm in ("l1", "l2", "max"):
+        rows += [
+            Native("BinaryCalibrationError", _binary, {"norm": norm}, truth=_calibration(15, norm)),
+            Native("BinaryCalibrationError", _logits, {"n_bins": 7, "norm": norm, "ignore_index": 0}),
+            Native(
+                "MulticlassCalibrationError", _classes, {"num_classes": 4, "norm": norm}, truth=_calibration(15, norm)
+            ),
+            Native("MulticlassCalibrationError", _class_logits, {"num_classes": 4, "n_bins": 7, "norm": norm}),
+        ]
+    rankings = {
+        "MultilabelCoverageError": sk.coverage_error,
+        "MultilabelRankingLoss": sk.label_ranking_loss,
+        "MultilabelRankingAveragePrecision": sk.label_ranking_average_precision_score,
+    }
+    for name, score in rankings.items():
+        rows += [
+            Native(name, _multilabel, {"num_labels": 3}, truth=_of_rankings(score)),
+            Native(name, _tied_multilabel, {"num_labels": 5}, truth=_of_rankings(score), peer=False),
+            Native(name, _multilabel, {"num_labels": 3, "ignore_index": 0}, peer=False),
+            Native(name, _multilabel_positions, {"num_labels": 3}, peer=False),
+        ]
+    for name in ("ROC", "PrecisionRecallCurve"):
+        for average in ("micro", "macro"):
+            # In a macro average torchmetrics takes recalls at precisions, which are no function.
+            rows += [
+                Native(f"Multiclass{name}", _classes, {"num_classes": 4, "average": average}, peer=average == "micro"),
+                Native(
+                    f"Multiclass{name}",
+                    _classes,
+                    {"num_classes": 4, "average": average, "thresholds": 9},
+                    peer=False,  # torchmetrics cannot add a second batch
+                ),
+            ]
+    return rows
+
+
+def _tied_multilabel(n: int, generator: torch.Generator) -> Samples:
+    preds, target = _bits(n, generator)
+    return (preds * 4).round() / 4, target
+
+
+ROWS = [*_rows(), *_curve_rows(), *_loss_rows()]
