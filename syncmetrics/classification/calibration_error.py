@@ -200,7 +200,7 @@ class MulticlassCalibrationError(_Calibration):
         >>> metric = MulticlassCalibrationError(num_classes=3, n_bins=3)
         >>> metric.update(preds, torch.tensor([0, 1, 2, 0]))
         >>> metric.compute()
-        tensor(0.2900, dtype=torch.float64)
+        tensor(0.2000, dtype=torch.float64)
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class CalibrationError(of_task):
         >>> metric = CalibrationError(task="binary", n_bins=2)
         >>> metric.update(torch.tensor([0.25, 0.25, 0.55, 0.75, 0.75]), torch.tensor([0, 0, 1, 1, 1]))
         >>> metric.compute()
-        tensor(0.2000, dtype=torch.float64)
+        tensor(0.2900, dtype=torch.float64)
     """
 
     _classes: ClassVar = {"binary": BinaryCalibrationError, "multiclass": MulticlassCalibrationError}

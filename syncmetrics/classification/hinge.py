@@ -95,7 +95,7 @@ class MulticlassHingeLoss(MulticlassLoss):
         >>> metric = MulticlassHingeLoss(num_classes=3)
         >>> metric.update(preds, torch.tensor([0, 1, 2, 0]))
         >>> metric.compute()
-        tensor(0.6900, dtype=torch.float64)
+        tensor(0.9125, dtype=torch.float64)
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class HingeLoss(of_task):
         >>> metric = HingeLoss(task="binary")
         >>> metric.update(torch.tensor([0.25, 0.25, 0.55, 0.75, 0.75]), torch.tensor([0, 0, 1, 1, 1]))
         >>> metric.compute()
-        tensor(0.9125, dtype=torch.float64)
+        tensor(0.6900, dtype=torch.float64)
     """
 
     _classes: ClassVar = {"binary": BinaryHingeLoss, "multiclass": MulticlassHingeLoss}

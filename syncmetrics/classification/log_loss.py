@@ -104,7 +104,7 @@ class MulticlassLogLoss(MulticlassLoss):
         >>> metric = MulticlassLogLoss(num_classes=3)
         >>> metric.update(preds, torch.tensor([0, 1, 0, 2]))
         >>> metric.compute()
-        tensor(0.2162, dtype=torch.float64)
+        tensor(0.6456, dtype=torch.float64)
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class LogLoss(of_task):
         >>> metric = LogLoss(task="binary")
         >>> metric.update(torch.tensor([0.1, 0.9, 0.8, 0.35]), torch.tensor([0, 1, 1, 0]))
         >>> metric.compute()
-        tensor(0.6456, dtype=torch.float64)
+        tensor(0.2162, dtype=torch.float64)
     """
 
     _classes: ClassVar = {"binary": BinaryLogLoss, "multiclass": MulticlassLogLoss}

@@ -170,7 +170,7 @@ class MultilabelRankingLoss(_Ranking):
         >>> metric = MultilabelRankingLoss(num_labels=3)
         >>> metric.update(preds, target)
         >>> metric.compute()
-        tensor(0.4167, dtype=torch.float64)
+        tensor(0.7500, dtype=torch.float64)
     """
 
     higher_is_better = False
@@ -211,7 +211,7 @@ class MultilabelRankingAveragePrecision(_Ranking):
         >>> metric = MultilabelRankingAveragePrecision(num_labels=3)
         >>> metric.update(preds, target)
         >>> metric.compute()
-        tensor(0.7500, dtype=torch.float64)
+        tensor(0.4167, dtype=torch.float64)
     """
 
     higher_is_better = True

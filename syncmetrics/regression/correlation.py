@@ -31,7 +31,7 @@ class PearsonCorrCoef(MomentsMetric):
         >>> metric = PearsonCorrCoef()
         >>> metric.update(torch.tensor([2.5, 0.0, 2.0, 8.0]), torch.tensor([3.0, -0.5, 2.0, 7.0]))
         >>> metric.compute()
-        tensor(0.9777, dtype=torch.float64)
+        tensor(0.9849, dtype=torch.float64)
     """
 
     higher_is_better = None
@@ -71,7 +71,7 @@ class ConcordanceCorrCoef(MomentsMetric):
         >>> metric = ConcordanceCorrCoef()
         >>> metric.update(torch.tensor([2.5, 0.0, 2.0, 8.0]), torch.tensor([3.0, -0.5, 2.0, 7.0]))
         >>> metric.compute()
-        tensor(0.9849, dtype=torch.float64)
+        tensor(0.9777, dtype=torch.float64)
     """
 
     higher_is_better = True

@@ -152,7 +152,7 @@ class MeanSquaredError(_MeanError):
         >>> metric = MeanSquaredError()
         >>> metric.update(torch.tensor([2.5, 0.0, 2.0, 8.0]), torch.tensor([3.0, -0.5, 2.0, 7.0]))
         >>> metric.compute()
-        tensor(0.3523, dtype=torch.float64)
+        tensor(0.3750, dtype=torch.float64)
     """
 
     _sums = ("sum_squared_error",)
@@ -262,7 +262,7 @@ class SymmetricMeanAbsolutePercentageError(_MeanError):
         >>> metric = SymmetricMeanAbsolutePercentageError()
         >>> metric.update(torch.tensor([0.9, 15.0, 1.2e6]), torch.tensor([1.0, 10.0, 1e6]))
         >>> metric.compute()
-        tensor(0.3750, dtype=torch.float64)
+        tensor(0.2290, dtype=torch.float64)
     """
 
     _sums = ("sum_abs_per_error",)
@@ -295,7 +295,7 @@ class WeightedMeanAbsolutePercentageError(_Sums):
         >>> metric = WeightedMeanAbsolutePercentageError()
         >>> metric.update(torch.tensor([0.9, 15.0, 110.0]), torch.tensor([1.0, 10.0, 100.0]))
         >>> metric.compute()
-        tensor(0.0506, dtype=torch.float64)
+        tensor(0.1360, dtype=torch.float64)
     """
 
     _sums = ("sum_abs_error", "sum_scale")
@@ -345,7 +345,7 @@ class MeanSquaredLogError(_MeanError):
         >>> metric = MeanSquaredLogError()
         >>> metric.update(torch.tensor([0.9, 15.0, 110.0]), torch.tensor([1.0, 10.0, 100.0]))
         >>> metric.compute()
-        tensor(2., dtype=torch.float64)
+        tensor(0.0506, dtype=torch.float64)
     """
 
     _sums = ("sum_squared_log_error",)
@@ -379,7 +379,7 @@ class LogCoshError(_MeanError):
         >>> metric = LogCoshError()
         >>> metric.update(torch.tensor([3.0, 5.0, 2.5, 7.0]), torch.tensor([2.5, 5.0, 4.0, 8.0]))
         >>> metric.compute()
-        tensor(0.2290, dtype=torch.float64)
+        tensor(0.3523, dtype=torch.float64)
     """
 
     _sums = ("sum_log_cosh_error",)
@@ -411,7 +411,7 @@ class MinkowskiDistance(_Sums):
         >>> metric = MinkowskiDistance(p=3)
         >>> metric.update(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 5.0]))
         >>> metric.compute()
-        tensor(0.1360, dtype=torch.float64)
+        tensor(2., dtype=torch.float64)
     """
 
     _sums = ("minkowski_dist_sum",)

@@ -74,7 +74,7 @@ class R2Score(_Explained):
         >>> metric = R2Score()
         >>> metric.update(torch.tensor([2.5, 0.0, 2.0, 8.0]), torch.tensor([3.0, -0.5, 2.0, 7.0]))
         >>> metric.compute()
-        tensor(0.9572, dtype=torch.float64)
+        tensor(0.9486, dtype=torch.float64)
     """
 
     def __init__(self, adjusted: int = 0, multioutput: str = "uniform_average", **kwargs: Any) -> None:
@@ -123,7 +123,7 @@ class ExplainedVariance(_Explained):
         >>> metric = ExplainedVariance()
         >>> metric.update(torch.tensor([2.5, 0.0, 2.0, 8.0]), torch.tensor([3.0, -0.5, 2.0, 7.0]))
         >>> metric.compute()
-        tensor(0.9486, dtype=torch.float64)
+        tensor(0.9572, dtype=torch.float64)
     """
 
     def compute(self) -> Tensor:
