@@ -196,8 +196,17 @@ from syncmetrics.metric import synced as synced
 from syncmetrics.regression import MeanAbsoluteError as MeanAbsoluteError
 from syncmetrics.regression import MeanSquaredError as MeanSquaredError
 from syncmetrics.regression import SpearmanCorrCoef as SpearmanCorrCoef
+from syncmetrics.retrieval import RetrievalAUROC as RetrievalAUROC
+from syncmetrics.retrieval import RetrievalFallOut as RetrievalFallOut
+from syncmetrics.retrieval import RetrievalHitRate as RetrievalHitRate
 from syncmetrics.retrieval import RetrievalMAP as RetrievalMAP
 from syncmetrics.retrieval import RetrievalMRR as RetrievalMRR
+from syncmetrics.retrieval import RetrievalNormalizedDCG as RetrievalNormalizedDCG
+from syncmetrics.retrieval import RetrievalPrecision as RetrievalPrecision
+from syncmetrics.retrieval import RetrievalPrecisionRecallCurve as RetrievalPrecisionRecallCurve
+from syncmetrics.retrieval import RetrievalRecall as RetrievalRecall
+from syncmetrics.retrieval import RetrievalRecallAtFixedPrecision as RetrievalRecallAtFixedPrecision
+from syncmetrics.retrieval import RetrievalRPrecision as RetrievalRPrecision
 from syncmetrics.schedule import join as join
 from syncmetrics.schedule import share_errors as share_errors
 from syncmetrics.shuffle import distinct_mask as distinct_mask
