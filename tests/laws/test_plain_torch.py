@@ -35,8 +35,6 @@ from syncmetrics import (
     MulticlassPrecision,
     MulticlassRecall,
     Quantile,
-    RetrievalMAP,
-    RetrievalMRR,
     SpearmanCorrCoef,
     StateError,
     SumMetric,
@@ -95,7 +93,7 @@ METRICS: dict[str, tuple[Callable[[], Metric], Callable[[int], tuple[Any, ...]]]
         cls.__name__: (cls, _pairs)  # type: ignore[dict-item]
         for cls in (MeanSquaredError, MeanAbsoluteError, SpearmanCorrCoef)
     },
-    **{cls.__name__: (cls, _queries) for cls in (RetrievalMAP, RetrievalMRR)},  # type: ignore[dict-item]
+    **{name: (getattr(syncmetrics, name), _queries) for name in syncmetrics._ROOMS["retrieval"]},
     "Drawn": (lambda: Drawn(KINDS), lambda seed: (batch(seed),)),
 }
 EACH = pytest.mark.parametrize("name", METRICS)

@@ -53,7 +53,7 @@ BATCHES: dict[str, Callable[[int], tuple[Tensor, ...]]] = {
     **dict.fromkeys(("CatMetric", "MaxMetric", "MeanMetric", "MinMetric", "Quantile", "SumMetric"), _numbers),
     **dict.fromkeys(("MeanAbsoluteError", "MeanSquaredError", "SpearmanCorrCoef"), _pairs),
     **dict.fromkeys(("BinaryAUROC", "BinaryAccuracy", "BinaryAveragePrecision"), _binary),
-    **dict.fromkeys(("RetrievalMAP", "RetrievalMRR"), _queries),
+    **dict.fromkeys(syncmetrics._ROOMS["retrieval"], _queries),
 }
 OPTIONS: dict[str, dict[str, Any]] = {"Quantile": {"q": 0.3}}
 
@@ -86,6 +86,8 @@ MAKES = _makes()
 def _equal(found: Any, right: Any) -> bool:
     if isinstance(right, dict):
         return found.keys() == right.keys() and all(_equal(found[name], right[name]) for name in right)
+    if isinstance(right, tuple):
+        return len(found) == len(right) and all(map(_equal, found, right))
     if found.dtype != right.dtype or found.shape != right.shape:
         return False
     if right.dtype == torch.float64:  # plain sums of floats, in another order
