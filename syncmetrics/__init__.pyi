@@ -69,8 +69,11 @@ from syncmetrics import (
 from syncmetrics.aggregation import CatMetric as CatMetric
 from syncmetrics.aggregation import MaxMetric as MaxMetric
 from syncmetrics.aggregation import MeanMetric as MeanMetric
+from syncmetrics.aggregation import Median as Median
 from syncmetrics.aggregation import MinMetric as MinMetric
 from syncmetrics.aggregation import Quantile as Quantile
+from syncmetrics.aggregation import RunningMean as RunningMean
+from syncmetrics.aggregation import RunningSum as RunningSum
 from syncmetrics.aggregation import SumMetric as SumMetric
 from syncmetrics.checkpoint import StatefulMetrics as StatefulMetrics
 from syncmetrics.checkpoint import load_state as load_state

@@ -26,6 +26,7 @@ from syncmetrics import (
     MeanAbsoluteError,
     MeanMetric,
     MeanSquaredError,
+    Median,
     Metric,
     MetricCollection,
     MinMetric,
@@ -35,6 +36,8 @@ from syncmetrics import (
     MulticlassPrecision,
     MulticlassRecall,
     Quantile,
+    RunningMean,
+    RunningSum,
     SpearmanCorrCoef,
     StateError,
     SumMetric,
@@ -89,6 +92,7 @@ METRICS: dict[str, tuple[Callable[[], Metric], Callable[[int], tuple[Any, ...]]]
         cls.__name__: (cls, _numbers)  # type: ignore[dict-item]
         for cls in (SumMetric, MeanMetric, MaxMetric, MinMetric, CatMetric, Quantile, Total, Outer, Welford)
     },
+    **{cls.__name__: (cls, _numbers) for cls in (Median, RunningMean, RunningSum)},  # type: ignore[dict-item]
     **{
         cls.__name__: (cls, _pairs)  # type: ignore[dict-item]
         for cls in (MeanSquaredError, MeanAbsoluteError, SpearmanCorrCoef)

@@ -1,8 +1,15 @@
 """The table of all metrics of the package: data, and no tests. `tests/laws/test_natives.py` takes them through."""
 
-from tests.natives import classification, image, retrieval, segmentation, text
+from tests.natives import aggregation, classification, image, retrieval, segmentation, text
 from tests.natives.native import Native
 
 __all__ = ["ROWS"]
 
-ROWS: list[Native] = [*classification.ROWS, *text.ROWS, *segmentation.ROWS, *image.ROWS, *retrieval.ROWS]
+ROWS: list[Native] = [
+    *aggregation.ROWS,
+    *classification.ROWS,
+    *text.ROWS,
+    *segmentation.ROWS,
+    *image.ROWS,
+    *retrieval.ROWS,
+]

@@ -50,7 +50,7 @@ def _queries(key: int) -> tuple[Tensor, ...]:
 
 
 BATCHES: dict[str, Callable[[int], tuple[Tensor, ...]]] = {
-    **dict.fromkeys(("CatMetric", "MaxMetric", "MeanMetric", "MinMetric", "Quantile", "SumMetric"), _numbers),
+    **dict.fromkeys(syncmetrics._ROOMS["aggregation"], _numbers),
     **dict.fromkeys(("MeanAbsoluteError", "MeanSquaredError", "SpearmanCorrCoef"), _pairs),
     **dict.fromkeys(("BinaryAUROC", "BinaryAccuracy", "BinaryAveragePrecision"), _binary),
     **dict.fromkeys(syncmetrics._ROOMS["retrieval"], _queries),
