@@ -232,6 +232,43 @@ class RankedLists(ShuffledMetric):
         found = [torch.as_tensor(self.aggregation(column), device=self.device) for column in columns]
         return torch.stack(found).view(numbers.shape[1:]) if found else numbers.new_zeros(numbers.shape[1:])
 
+    @property
+    def _waits_for_nothing(self) -> bool:
+        """Whether it is the value of a step on an accelerator, which can be found without waiting."""
+        is_step = self.device.type != "cpu" and self._holder.store.mode is Mode.STEP
+        return is_step and not callable(self.aggregation)
+
+    def _ranked_batch(self) -> Ranking:
+        """Rank the documents of a step on an accelerator; those that are wrong are left out."""
+        preds, target, indexes = (
+            torch.cat([part.reshape(-1) for part in state]) for state in (self.preds, self.target, self.indexes)
+        )
+        if preds.device.type == "mps":  # which has no float64
+            preds, target, indexes = preds.cpu(), target.cpu(), indexes.cpu()
+        return rank_documents(indexes, encode_floats(preds), target, left_out=target < 0, waits=False)
+
+    def _of_slots(self, values: Tensor, ranking: Ranking) -> Tensor:
+        """Aggregate values of slots along the first dimension, where nobody waits to see which of them have a query.
+
+        Empty queries that are an error are left out: the value of an epoch raises.
+        """
+        shape = (-1, *(1,) * (values.dim() - 1))
+        is_empty, counts = emptiness(ranking, self.question[0]), ranking.sizes > 0
+        if self._empty_value is None:
+            counts = counts & ~is_empty
+        values = torch.where(is_empty.view(shape), self._empty_value or 0, values)
+        counted, number, wide = counts.view(shape), counts.sum(), accumulate_dtype(values.device)
+        if self.aggregation == "mean":
+            return (torch.where(counted, values, 0).to(wide) / ONE).sum(0) / number.clamp(min=1)
+        last = self.aggregation == "max"
+        ordered = torch.where(counted, values, -1 if last else 2 * ONE).sort(0).values
+        ordered = torch.cat((ordered, ordered.new_zeros(1, *values.shape[1:])))
+        if self.aggregation == "median":
+            found = ordered.index_select(0, (number.view(1) - 1).clamp(min=0) // 2)[0]
+        else:
+            found = ordered[-2 if last and len(values) else 0]
+        return torch.where(number > 0, found, 0).to(wide) / ONE
+
 
 class RankedValue(RankedLists):
     """Base class of those that give one number."""
@@ -242,41 +279,19 @@ class RankedValue(RankedLists):
         Raises:
             ValueError: A score was NaN, a relevance was none, or a query is empty and that is an error.
         """
-        if self.device.type != "cpu" and self._holder.store.mode is Mode.STEP and not callable(self.aggregation):
+        if self._waits_for_nothing:
             return self._of_batch()
         filled, empty, *values = self._answered()
         if self._wants_values:
-            return rounded(self._of_values(values[0])).reshape(())
+            return rounded(self._of_values(values[0]))
         value = self._of_extremes(values, filled, empty)
         return torch.tensor(value, dtype=torch.get_default_dtype(), device=self.device)
 
     def _of_batch(self) -> Tensor:
-        """Give the value of a step on an accelerator, for which nobody waits: wrong documents and queries count not."""
-        preds, target, indexes = (
-            torch.cat([part.reshape(-1) for part in state]) for state in (self.preds, self.target, self.indexes)
-        )
-        if preds.device.type == "mps":  # which has no float64
-            preds, target, indexes = preds.cpu(), target.cpu(), indexes.cpu()
-        left_out = target < 0
-        ranking = rank_documents(indexes, encode_floats(preds), target, left_out=left_out, waits=False)
+        """Give the value of a step on an accelerator."""
         kind, _, *settings = self.question
-        values = VALUES[kind](ranking, *settings)
-        is_empty, counts = emptiness(ranking, kind), ranking.sizes > 0
-        if self._empty_value is None:
-            counts = counts & ~is_empty
-        values = torch.where(is_empty, self._empty_value or 0, values)
-        number = counts.sum()
-        wide = accumulate_dtype(values.device)
-        if self.aggregation == "mean":
-            return rounded((torch.where(counts, values, 0).to(wide) / ONE).sum() / number.clamp(min=1))
-        last = self.aggregation == "max"
-        ordered = torch.where(counts, values, -1 if last else 2 * ONE).sort().values
-        ordered = torch.cat((ordered, ordered.new_zeros(1)))
-        if self.aggregation == "median":
-            found = ordered.gather(0, (number.view(1) - 1).clamp(min=0) // 2)
-        else:
-            found = ordered[-2:-1] if last and len(values) else ordered[:1]
-        return rounded(torch.where(number > 0, found.view(()), 0).to(wide) / ONE)
+        ranking = self._ranked_batch()
+        return rounded(self._of_slots(VALUES[kind](ranking, *settings), ranking))
 
 
 def check_top_k(metric: str, argument: str, top_k: object) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from syncmetrics.family.checks import check_bool, rounded
 from syncmetrics.retrieval.base import Aggregation, RankedLists, check_top_k
-from syncmetrics.retrieval.values import CURVE
+from syncmetrics.retrieval.values import CURVE, curves
 from syncmetrics.shuffle import SHUFFLE_ABOVE, Question
 
 __all__ = ["RetrievalPrecisionRecallCurve", "RetrievalRecallAtFixedPrecision"]
@@ -40,6 +40,8 @@ class _Curve(RankedLists):
         return (CURVE, self._wants_values, self.max_k, self.adaptive_k)
 
     def _curve(self) -> tuple[Tensor, Tensor, Tensor]:
+        if self._waits_for_nothing and self.max_k is not None:
+            return self._curve_of_batch(self.max_k)
         filled, empty, table = self._answered()
         if self._wants_values:
             both = self._of_values(table)
@@ -51,6 +53,14 @@ class _Curve(RankedLists):
             both = torch.tensor(numbers, dtype=torch.float64).view(2, table.shape[-1])
         precision, recall = rounded(both).to(self.device)
         return precision, recall, torch.arange(1, table.shape[-1] + 1, device=self.device)
+
+    def _curve_of_batch(self, max_k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the curve of a step on an accelerator, of a size that does not depend on the documents."""
+        ranking = self._ranked_batch()
+        nothing = torch.zeros(0, 2, max_k, dtype=torch.int64, device=ranking.sizes.device)
+        values = torch.cat([nothing, *curves(ranking, max_k, self.adaptive_k)])
+        precision, recall = rounded(self._of_slots(values, ranking)).to(self.device)
+        return precision, recall, torch.arange(1, max_k + 1, device=self.device)
 
 
 class RetrievalPrecisionRecallCurve(_Curve):
@@ -120,8 +130,8 @@ class RetrievalPrecisionRecallCurve(_Curve):
 class RetrievalRecallAtFixedPrecision(_Curve):
     """The highest recall at which precision is at least so much, and how many first documents that takes.
 
-    Both are read off the curve of `RetrievalPrecisionRecallCurve`. Of equal recalls the one of the most documents is
-    given.
+    Both are read off the curve of `RetrievalPrecisionRecallCurve`, where precisions are compared in float32. Of equal
+    recalls the one of the most documents is given.
 
     Args:
         min_precision: How much precision there is to be.
@@ -185,7 +195,11 @@ class RetrievalRecallAtFixedPrecision(_Curve):
             ValueError: A score was NaN, a relevance was neither 0 nor 1, or a query is empty and that is an error.
         """
         precision, recall, top_k = self._curve()
-        points = zip(precision.tolist(), recall.tolist(), top_k.tolist(), strict=True)
-        found, k = max(((r, k) for p, r, k in points if p >= self.min_precision), default=(0.0, 0))
-        value = torch.tensor(found, dtype=recall.dtype, device=recall.device)
-        return value, torch.tensor(k if found else len(top_k), device=recall.device)
+        largest = torch.full((), len(top_k), device=recall.device)
+        if not len(top_k):
+            return recall.new_zeros(()), largest
+        qualifies = precision.float() >= self.min_precision
+        among = torch.where(qualifies, recall, -1.0)
+        value = among.max()
+        k = torch.where(among == value, top_k, 0).max()
+        return value.clamp(min=0), torch.where(value > 0, k, largest)

@@ -215,6 +215,6 @@ def curves(ranking: Ranking, max_k: int, adaptive_k: bool) -> Iterator[Any]:
         some = slice(begin, begin + each)
         seen = torch.minimum(ks, ranking.sizes[some].unsqueeze(1))
         hits = ranking.hits[starts[some].unsqueeze(1) + seen - 1]
-        precision = unit_ratios(hits, seen if adaptive_k else ks.expand_as(seen))
+        precision = unit_ratios(hits, seen.clamp(min=1) if adaptive_k else ks.expand_as(seen))
         recall = unit_ratios(hits, ranking.found[some].clamp(min=1).unsqueeze(1).expand_as(seen))
         yield torch.stack((precision, recall), dim=1)

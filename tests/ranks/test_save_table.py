@@ -55,7 +55,10 @@ BATCHES: dict[str, Callable[[int], tuple[Tensor, ...]]] = {
     **dict.fromkeys(("BinaryAUROC", "BinaryAccuracy", "BinaryAveragePrecision"), _binary),
     **dict.fromkeys(syncmetrics._ROOMS["retrieval"], _queries),
 }
-OPTIONS: dict[str, dict[str, Any]] = {"Quantile": {"q": 0.3}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "Quantile": {"q": 0.3},
+    **{name: {"window": 64} for name in ("RunningMean", "RunningSum")},  # all updates of one process
+}
 
 
 def _native(name: str) -> Make:
