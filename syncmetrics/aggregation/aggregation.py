@@ -139,8 +139,9 @@ class Aggregator(Metric):
         values = self._as_tensor(value, "value")
         if not reads_data(values):
             values = self._with_nan_masked(values, 0.0)
+            return values, values.sum(dtype=dtype)
         total = values.sum(dtype=dtype)
-        if reads_data(values) and self._may_hold_nan(total):
+        if self._may_hold_nan(total):
             values = self._without_nan(values)
             total = values.sum(dtype=dtype)
         return values, total
