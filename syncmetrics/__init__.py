@@ -12,7 +12,17 @@ __version__ = "0.1.0"
 
 #: Where each public name comes from. `__init__.pyi` says the same to type checkers and editors.
 _ROOMS = {
-    "aggregation": ("CatMetric", "MaxMetric", "MeanMetric", "MinMetric", "Quantile", "SumMetric"),
+    "aggregation": (
+        "CatMetric",
+        "MaxMetric",
+        "MeanMetric",
+        "Median",
+        "MinMetric",
+        "Quantile",
+        "RunningMean",
+        "RunningSum",
+        "SumMetric",
+    ),
     "checkpoint": ("StatefulMetrics", "load_state", "save_state"),
     "classification": (
         "AUROC",
@@ -164,7 +174,19 @@ _ROOMS = {
         "TweedieDevianceScore",
         "WeightedMeanAbsolutePercentageError",
     ),
-    "retrieval": ("RetrievalMAP", "RetrievalMRR"),
+    "retrieval": (
+        "RetrievalAUROC",
+        "RetrievalFallOut",
+        "RetrievalHitRate",
+        "RetrievalMAP",
+        "RetrievalMRR",
+        "RetrievalNormalizedDCG",
+        "RetrievalPrecision",
+        "RetrievalPrecisionRecallCurve",
+        "RetrievalRPrecision",
+        "RetrievalRecall",
+        "RetrievalRecallAtFixedPrecision",
+    ),
     "schedule": ("join", "share_errors"),
     "segmentation": ("DiceScore", "GeneralizedDiceScore", "MeanIoU"),
     "shuffle": ("distinct_mask",),

@@ -1,6 +1,17 @@
 """Metrics of a stream of values: sum, mean, minimum, maximum, all of them, and quantiles."""
 
 from syncmetrics.aggregation.aggregation import CatMetric, MaxMetric, MeanMetric, MinMetric, SumMetric
-from syncmetrics.aggregation.quantile import Quantile
+from syncmetrics.aggregation.quantile import Median, Quantile
+from syncmetrics.aggregation.running import RunningMean, RunningSum
 
-__all__ = ["CatMetric", "MaxMetric", "MeanMetric", "MinMetric", "Quantile", "SumMetric"]
+__all__ = [
+    "CatMetric",
+    "MaxMetric",
+    "MeanMetric",
+    "Median",
+    "MinMetric",
+    "Quantile",
+    "RunningMean",
+    "RunningSum",
+    "SumMetric",
+]

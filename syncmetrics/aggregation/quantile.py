@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syncmetrics.aggregation.aggregation import as_tensor
 from syncmetrics.family.checks import accumulate_dtype, check_choice, check_tensor
 from syncmetrics.shuffle import (
     SHUFFLE_ABOVE,
@@ -24,8 +25,9 @@ from syncmetrics.shuffle import (
     share_by_key,
 )
 from syncmetrics.states.spec import States
+from syncmetrics.states.store import Mode
 
-__all__ = ["Quantile"]
+__all__ = ["Median", "Quantile"]
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 
@@ -47,6 +49,14 @@ class Quantile(ShuffledMetric):
     Raises:
         TypeError: `q` is no number and no sequence of numbers.
         ValueError: A number is not in [0, 1], or `interpolation` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from syncmetrics.aggregation import Quantile
+        >>> metric = Quantile([0.25, 0.5])
+        >>> metric.update(torch.tensor([4.0, 1.0, 2.0]))
+        >>> metric.compute()
+        tensor([1.5000, 2.0000])
     """
 
     is_differentiable = False
@@ -89,7 +99,7 @@ class Quantile(ShuffledMetric):
         Raises:
             TypeError: It is neither.
         """
-        given = torch.as_tensor(value, device=self.device) if isinstance(value, (int, float)) else value
+        given = as_tensor(value, self.device) if isinstance(value, (int, float)) else value
         check_tensor(type(self).__name__, "value", given)
         dtype = given.dtype if given.is_floating_point() else accumulate_dtype(given.device)
         self.values.append(given.detach().flatten().to(dtype, copy=True))
@@ -99,6 +109,8 @@ class Quantile(ShuffledMetric):
 
         They are NaN, with a warning, if there was no value.
         """
+        if self.device.type != "cpu" and self._holder.store.mode is Mode.STEP:
+            return self._of_batch()
         count, has_nan, dtype, found = self.answer()
         if count == 0:
             warnings.warn(f"{type(self).__name__}: no value was given, so the value is NaN.", stacklevel=2)
@@ -110,6 +122,25 @@ class Quantile(ShuffledMetric):
                 for low, high, weight in (_position(q, count) for q in numbers)
             ]
         flat = torch.tensor(results, dtype=dtype, device=self.device)
+        return flat if isinstance(self.q, (list, tuple)) else flat.reshape(())
+
+    def _of_batch(self) -> Tensor:
+        """Give the quantiles of a step on an accelerator, for which nobody waits."""
+        values = torch.cat([part.reshape(-1) for part in self.values]).sort().values
+        count, wide = values.shape[0], accumulate_dtype(values.device)
+        if count == 0:
+            values, count = values.new_full((1,), math.nan), 1
+        found = []
+        for q in _numbers(type(self).__name__, self.q):
+            low, high, weight = _position(q, count)
+            share = _weigh(self.interpolation, low, weight) if weight else 0.0
+            below, above = values[low].to(wide), values[high].to(wide)
+            # A distance may be infinite, and no distance is one of infinities.
+            between = torch.where(
+                (above - below).isinf(), below * (1 - share) + above * share, below + (above - below) * share
+            )
+            found.append(torch.where(below == above, below, below if share == 0 else above if share == 1 else between))
+        flat = torch.where(values[-1].isnan(), torch.nan, torch.stack(found) if found else values[:0]).to(values.dtype)
         return flat if isinstance(self.q, (list, tuple)) else flat.reshape(())
 
     def solve(self, peers: Peers, states: States, questions: Sequence[Question]) -> Mapping[Question, Any]:
@@ -125,6 +156,30 @@ class Quantile(ShuffledMetric):
         found = decode_floats(torch.tensor([key for _, key in pairs], dtype=key_dtype(dtype))).tolist()
         by_place = {place: value for (place, _), value in zip(pairs, found, strict=True)}
         return dict.fromkeys(questions, (count, any(nan for nan, _ in told), dtype, by_place))
+
+
+class Median(Quantile):
+    """The median of all values, exact: the one in the middle, or the mean of the two in the middle.
+
+    It is the quantile of one half, and shares the values with other quantiles in a collection. If a value is NaN, so is
+    the median.
+
+    Args:
+        shuffle_above: From how many values on, of all ranks together, each rank gets a share of them by size in place
+            of all; None for never. The value is the same either way.
+        **kwargs: Arguments of `Metric`.
+
+    Example:
+        >>> import torch
+        >>> from syncmetrics.aggregation import Median
+        >>> metric = Median()
+        >>> metric.update(torch.tensor([4.0, 1.0, 2.0, 9.0]))
+        >>> metric.compute()
+        tensor(3.)
+    """
+
+    def __init__(self, *, shuffle_above: int | None = SHUFFLE_ABOVE, **kwargs: Any) -> None:
+        super().__init__(0.5, shuffle_above=shuffle_above, **kwargs)
 
 
 def _numbers(metric: str, q: Any) -> tuple[float, ...]:

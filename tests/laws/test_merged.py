@@ -76,7 +76,7 @@ def test_all_of_it_or_nothing() -> None:
     one = MetricCollection({"rows": CatMetric(), "total": SumMetric()})
     one.update(torch.tensor([1.0]))
     before = bits(one.metric_state)
-    with pytest.raises(StateError, match=r"has the states \['sum_value'\], but was given \['x'\]"):
+    with pytest.raises(StateError, match=r"has the states \['invalid', 'sum_value'\], but was given \['x'\]"):
         one.merge_state({"rows": one["rows"].metric_state, "total": {"x": torch.tensor(1.0)}})
     with pytest.raises(StateError, match=r"has the metrics \['rows', 'total'\], but was given \['rows'\]"):
         one.merge_state(MetricCollection({"rows": CatMetric()}))

@@ -1,8 +1,16 @@
 """The table of all metrics of the package: data, and no tests. `tests/laws/test_natives.py` takes them through."""
 
-from tests.natives import classification, image, regression, segmentation, text
+from tests.natives import aggregation, classification, image, regression, retrieval, segmentation, text
 from tests.natives.native import Native
 
 __all__ = ["ROWS"]
 
-ROWS: list[Native] = [*classification.ROWS, *regression.ROWS, *text.ROWS, *segmentation.ROWS, *image.ROWS]
+ROWS: list[Native] = [
+    *classification.ROWS,
+    *regression.ROWS,
+    *retrieval.ROWS,
+    *aggregation.ROWS,
+    *text.ROWS,
+    *segmentation.ROWS,
+    *image.ROWS,
+]

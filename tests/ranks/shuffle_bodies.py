@@ -17,8 +17,10 @@ from syncmetrics import (
     Metric,
     MetricCollection,
     Quantile,
+    RetrievalAUROC,
     RetrievalMAP,
     RetrievalMRR,
+    RetrievalNormalizedDCG,
     SpearmanCorrCoef,
     SyncError,
     synced,
@@ -36,6 +38,8 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "quantile": lambda **kw: Quantile(QS, **kw),
     "mrr": RetrievalMRR,
     "map": lambda **kw: RetrievalMAP("skip", **kw),
+    "ndcg": RetrievalNormalizedDCG,
+    "median of areas": lambda **kw: RetrievalAUROC(aggregation="median", max_fpr=0.6, **kw),
 }
 
 #: How rows are spread over ranks: the fraction that each of four ranks has, normalized over those that there are.
@@ -73,7 +77,9 @@ def samples(name: str, kind: str, count: int) -> tuple[Tensor, ...]:
     if name == "spearman":
         return x, scores("ties", count) + torch.rand(count, generator=generator)
     target = (torch.rand(count, generator=generator) < 0.4).long()
-    if name in ("mrr", "map"):
+    if name in ("mrr", "map", "ndcg", "median of areas"):
+        if name == "ndcg":
+            target = target * torch.rand(count, generator=generator)
         return x, target, torch.randint(-5, max(1, count // 7), (count,), generator=generator) * 1000
     return x, target
 

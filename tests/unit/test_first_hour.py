@@ -290,7 +290,7 @@ def test_attributes_and_arguments_of_torchmetrics() -> None:
     assert metric.set_dtype("float32").dtype is torch.float32
     metric.update(2.0)
     assert (metric._is_synced, metric._update_count, metric._computed) == (False, 1, None)
-    assert set(metric._defaults) == set(metric._reductions) == {"mean_value", "weight"}
+    assert set(metric._defaults) == set(metric._reductions) == {"mean_value", "weight", "invalid"}
     with metric.sync_context(dist_sync_fn=None, process_group=None, should_sync=True, should_unsync=True):
         assert metric.compute() == 2
     with metric.sync_context(should_sync=False):

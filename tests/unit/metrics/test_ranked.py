@@ -210,7 +210,7 @@ def test_retrieval_refuses() -> None:
         with pytest.raises((TypeError, ValueError), match=text):
             RetrievalMRR().update(*(wrong if i == index else row for i, row in enumerate(rows)))
     with pytest.raises(ValueError, match="`empty_target_action` must be one of"):
-        RetrievalMAP("error")
+        RetrievalMAP("raise")
 
 
 # ---- all of them
