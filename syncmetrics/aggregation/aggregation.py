@@ -289,6 +289,7 @@ class CatMetric(_Aggregator):
         ValueError: If `nan_strategy` is none of these.
     """
 
+    plot_legend_name = "Value"
     value: list[Tensor]
 
     def __init__(self, nan_strategy: NanStrategy = "warn", **kwargs: Any) -> None:

@@ -40,6 +40,8 @@ class SpearmanCorrCoef(ShuffledMetric):
         **kwargs: Arguments of `Metric`.
     """
 
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
     higher_is_better = True
     is_differentiable = False
     full_state_update = False

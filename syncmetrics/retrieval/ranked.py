@@ -40,6 +40,8 @@ class _Retrieval(ShuffledMetric):
         ValueError: `empty_target_action` is unknown.
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     higher_is_better = True
     is_differentiable = False
     full_state_update = False

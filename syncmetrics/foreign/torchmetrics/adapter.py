@@ -36,6 +36,22 @@ _NAMES: dict[Callable[..., Any], ReduceFx] = {
 _INTERLEAVED = replace(resolve_reduction(None), interleaved=True)
 
 
+#: In front of the names of classes.
+_TASKS = ("Binary", "Multiclass", "Multilabel")
+
+#: How the values are drawn that are no numbers.
+_PLOT_KINDS = {
+    "ROC": "roc",
+    "PrecisionRecallCurve": "precision_recall",
+    "ConfusionMatrix": "confusion_matrix",
+    "StatScores": "counts",
+    "PrecisionAtFixedRecall": "value_at_threshold",
+    "RecallAtFixedPrecision": "value_at_threshold",
+    "SensitivityAtSpecificity": "value_at_threshold",
+    "SpecificityAtSensitivity": "value_at_threshold",
+}
+
+
 class TorchmetricsAdapter(Adapter):
     """How a `torchmetrics.Metric` takes part: with all metrics inside it, which wrappers have."""
 
@@ -114,6 +130,12 @@ class TorchmetricsAdapter(Adapter):
             labels: Any = metric.labels or (range(count) if isinstance(count, int) else None)
             return None if labels is None else tuple(metric._convert_output(labels))
         return ("raw", "max", "min") if isinstance(metric, MinMaxMetric) else None
+
+    def plot_kind(self, metric: Any) -> str | None:
+        """Give which picture its values get: that of the class whose `plot` it has."""
+        owner = next(cls for cls in type(metric).__mro__ if "plot" in vars(cls))
+        task = next((task for task in _TASKS if owner.__name__.startswith(task)), "")
+        return _PLOT_KINDS.get(owner.__name__.removeprefix(task))
 
 
 def refuse_update(metric: Any) -> NoReturn:

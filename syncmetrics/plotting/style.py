@@ -1,0 +1,184 @@
+"""What all pictures have in common: where they are drawn, colours, titles, legends and the names of classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from syncmetrics.optional import load
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "INK",
+    "Panel",
+    "add_legend",
+    "color_of",
+    "frame",
+    "legend_width",
+    "named",
+    "paint",
+    "points_of_axes",
+    "set_title",
+    "style_of",
+]
+
+INK = "#303030"
+_COLORS = ("#1f5fa8", "#d9730d", "#2b8a57", "#b0336b", "#6d55b5", "#8a6a1f", "#3a9db0", "#707070")
+_STYLES = ("-", "--", ":", "-.")
+_MOST_COLUMNS = 3
+_IN_LEGEND_COLUMN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What goes into one pair of axes.
+
+    Attributes:
+        size: Width and height in inches that it would like to have.
+        draw: Draws it. It is told whether the axes are ours, with room for a legend beside them.
+    """
+
+    size: tuple[float, float]
+    draw: Callable[[Axes, bool], None]
+
+
+def paint(panels: Sequence[Panel], ax: Any, *, needed_by: str, heading: str | None = None) -> tuple[Figure, Any]:
+    """Draw panels into axes that were given, or into a new figure.
+
+    Args:
+        panels: What to draw.
+        ax: Axes; for several panels a sequence or an array of as many. None for a new figure.
+        needed_by: Who asks, for the error text.
+        heading: Stands above a new figure.
+
+    Returns:
+        The figure, which belongs to no window, and its axes: an array of them for several panels.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        TypeError: `ax` is something else.
+        ValueError: `ax` has another number of axes.
+    """
+    figures = load("matplotlib.figure", needed_by=needed_by, install="matplotlib")
+    if ax is None:
+        columns = min(len(panels), _MOST_COLUMNS)
+        rows = math.ceil(len(panels) / columns)
+        width, height = (max(panel.size[side] for panel in panels) for side in (0, 1))
+        figure = figures.Figure(figsize=(width * columns, height * rows), layout="constrained", facecolor="white")
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+        if heading is not None:
+            figure.suptitle(heading, color=INK, fontsize=13)
+        places = [figure.add_subplot(rows, columns, index + 1) for index in range(len(panels))]
+    else:
+        places = _given(ax, len(panels), needed_by)
+        figure = places[0].figure
+    for place, panel in zip(places, panels, strict=True):
+        panel.draw(place, ax is None)
+    if len(places) == 1:
+        return figure, places[0]
+    return figure, load("numpy", needed_by=needed_by, install="numpy").array(places, dtype=object)
+
+
+def _given(ax: Any, count: int, needed_by: str) -> list[Axes]:
+    kind = load("matplotlib.axes", needed_by=needed_by, install="matplotlib").Axes
+    given = [ax] if isinstance(ax, kind) else list(getattr(ax, "flat", ax)) if hasattr(ax, "__iter__") else [ax]
+    if not given or not all(isinstance(one, kind) for one in given):
+        raise TypeError(
+            f"{needed_by}: `ax` must be Axes of matplotlib, or a sequence of them, but is a {type(ax).__name__}"
+            " instead."
+        )
+    if len(given) != count:
+        raise ValueError(
+            f"{needed_by}: there {'is 1 panel' if count == 1 else f'are {count} panels'} to draw, but `ax` has"
+            f" {len(given)} axes; leave `ax` out, or give as many."
+        )
+    return given
+
+
+def named(labels: Sequence[str] | None, count: int, metric: str, each: str = "") -> list[str]:
+    """Give the names of classes: those that the user gave, or numbers.
+
+    Args:
+        labels: What the user gave.
+        count: How many classes there are.
+        metric: Name for the error text.
+        each: In front of each number.
+
+    Raises:
+        TypeError: The labels are no sequence.
+        ValueError: They are more or fewer.
+    """
+    if labels is None:
+        return [f"{each} {index}".strip() for index in range(count)]
+    if isinstance(labels, str) or not hasattr(labels, "__len__"):
+        raise TypeError(f"{metric}: `labels` must be a sequence of names, but is a {type(labels).__name__} instead.")
+    if len(labels) != count:
+        raise ValueError(f"{metric}: `labels` must name {count} classes, but names {len(labels)}.")
+    return [str(label) for label in labels]
+
+
+def color_of(index: int, count: int) -> Any:
+    """Give the colour of one of so many lines: easy to tell apart if they are few, a rainbow if they are many."""
+    if count <= len(_COLORS):
+        return _COLORS[index]
+    return load("matplotlib", needed_by="a picture", install="matplotlib").colormaps["turbo"](
+        0.05 + 0.9 * index / count
+    )
+
+
+def style_of(index: int) -> str:
+    """Give the dashes of a line. Lines may lie upon each other: the later ones are broken, so that the first shows."""
+    return _STYLES[index % len(_STYLES)]
+
+
+def set_title(axes: Axes, title: str) -> None:
+    """Write the title, smaller if it is long."""
+    axes.set_title(title, color=INK, fontsize=11 if len(title) <= 44 else 8.5, loc="left")
+
+
+def frame(axes: Axes, grid: Any = "both") -> None:
+    """Draw the grid and the frame."""
+    axes.grid(axis=grid, color="#d8d8d8", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+
+
+def add_legend(axes: Axes, *, beside: bool) -> None:
+    """Name the lines: beside the axes where there is room for it, else where it covers the least of them."""
+    count = len(axes.get_legend_handles_labels()[1])
+    columns = math.ceil(count / _IN_LEGEND_COLUMN)
+    size = 9 if columns == 1 else 7.5
+    if beside:
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            borderaxespad=0.0,
+            frameon=False,
+            ncols=columns,
+            fontsize=size,
+            labelcolor=INK,
+        )
+    else:
+        axes.legend(loc="best", frameon=True, framealpha=0.7, edgecolor="none", fontsize=size, labelcolor=INK)
+
+
+def legend_width(names: Sequence[str]) -> float:
+    """Give about how many inches a legend beside the axes takes."""
+    if len(names) < 2:
+        return 0.0
+    return math.ceil(len(names) / _IN_LEGEND_COLUMN) * (0.65 + 0.07 * max(map(len, names)))
+
+
+def points_of_axes(axes: Axes) -> tuple[float, float]:
+    """Give about how wide and high axes are, in points."""
+    box = axes.get_window_extent()
+    scale = 72 / axes.figure.dpi  # pixels to points
+    return box.width * scale, box.height * scale
