@@ -4,9 +4,9 @@
 Figures are made without pyplot: none belongs to a window, and nothing that is global is changed.
 """
 
-from syncmetrics.plotting.draw import draw_value, plot_collection, plot_metric
+from syncmetrics.plotting.draw import draw_value, is_picture, plot_collection, plot_metric
 from syncmetrics.plotting.matrices import draw_matrix
-from syncmetrics.plotting.style import INK
+from syncmetrics.plotting.style import Panel, paint
 from syncmetrics.plotting.values import draw_lines
 
-__all__ = ["INK", "draw_lines", "draw_matrix", "draw_value", "plot_collection", "plot_metric"]
+__all__ = ["Panel", "draw_lines", "draw_matrix", "draw_value", "is_picture", "paint", "plot_collection", "plot_metric"]

@@ -32,6 +32,7 @@ class _Kind:
     """How one kind of curve is drawn.
 
     Attributes:
+        title: Name of such curves.
         x: Name of the axis.
         y: Likewise.
         flipped: Whether a value has y before x.
@@ -40,6 +41,7 @@ class _Kind:
         is_square: Whether x and y are shares, from 0 to 1.
     """
 
+    title: str
     x: str
     y: str
     flipped: bool = False
@@ -52,9 +54,9 @@ class _Kind:
 #: points, but lower (Davis and Goadrich 2006, "The Relationship Between Precision-Recall and ROC Curves"): hence steps,
 #: as scikit-learn draws them, and the area below these is the average precision.
 CURVES: Mapping[str | None, _Kind] = {
-    "roc": _Kind("false positive rate", "true positive rate", chance=True),
-    "precision_recall": _Kind("recall", "precision", flipped=True, is_step=True),
-    None: _Kind("x", "y", is_square=False),
+    "roc": _Kind("ROC curves", "false positive rate", "true positive rate", chance=True),
+    "precision_recall": _Kind("precision-recall curves", "recall", "precision", flipped=True, is_step=True),
+    None: _Kind("curves", "x", "y", is_square=False),
 }
 
 
@@ -68,8 +70,8 @@ class Curve:
 
 
 def is_curve(value: Any) -> bool:
-    """Whether a value is a tuple of x and y, each of shape `(points,)` or `(lines, points)`."""
-    if not isinstance(value, tuple) or len(value) < 2:
+    """Whether a value is x and y, each of shape `(points,)` or `(lines, points)`, and perhaps thresholds."""
+    if not isinstance(value, (tuple, list)) or len(value) < 2:
         return False
     x, y = value[:2]
     return isinstance(x, Tensor) and isinstance(y, Tensor) and x.shape == y.shape and x.dim() in (1, 2)
@@ -134,7 +136,7 @@ def curves(found: list[Curve], look: Look) -> Panel:
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
         frame(axes)
         if any(curve.name for curve in found):
-            add_legend(axes, beside=is_ours)
+            add_legend(axes, is_ours=is_ours)
         set_title(axes, look.title)
 
     names = [curve.name for curve in found if curve.name]

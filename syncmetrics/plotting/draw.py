@@ -19,7 +19,7 @@ from syncmetrics.plotting.values import bars, lines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_value", "plot_collection", "plot_metric"]
+__all__ = ["draw_value", "is_picture", "plot_collection", "plot_metric"]
 
 _MOST_BARS = 150  # more are drawn as a line
 _MOST_STEPS = 24  # of what takes a panel for each
@@ -50,6 +50,16 @@ def draw_value(
     panels = _panels(value, look, Options(labels=labels), computed=True)
     figure, _ = paint(panels, None, needed_by="a picture")
     return figure
+
+
+def is_picture(value: Any, metric: Metric | None = None) -> bool:
+    """Whether a value is more than numbers, and can be drawn."""
+    kind = None if metric is None else metric.plot_kind
+    if isinstance(value, Tensor):
+        return value.dim() in (1, 2, 3 if kind == "confusion_matrix" else 2)
+    if not isinstance(value, (tuple, list)) or len(value) < 2:
+        return False
+    return is_curve(value) or (kind is not None and all(isinstance(part, list) or part.dim() > 0 for part in value))
 
 
 def plot_metric(
@@ -172,7 +182,7 @@ def _draw_any(value: Any, look: Look, options: Options, computed: bool) -> list[
     """Draw what looks like a number, numbers, a matrix or a curve."""
     if isinstance(value, Mapping):
         return _draw_dict(value, look, options)
-    if is_curve(value):
+    if is_curve(value) and (computed or isinstance(value, tuple)):
         return [curves(curves_of(value, replace(look, kind=None), options), replace(look, kind=None))]
     if isinstance(value, (list, tuple)):
         if not computed:
@@ -332,7 +342,10 @@ def _draw_at_threshold(value: Any, look: Look, options: Options, computed: bool)
     names = (
         [""] if len(best) == 1 and options.labels is None else named(options.labels, len(best), look.title, look.each)
     )
-    texts = [f"{v:.4g} at {t:.4g}" for v, t in zip(best.tolist(), thresholds.tolist(), strict=True)]
+    pairs = zip(best.tolist(), thresholds.tolist(), strict=True)
+    texts = [
+        f"{value:.4g} at {threshold:.4g}" if threshold == threshold else f"{value:.4g}" for value, threshold in pairs
+    ]
     return [bars({"": best.tolist()}, names, look, texts)]
 
 
@@ -388,7 +401,7 @@ def _overlaid(each: Sequence[tuple[Look, Any]], options: Options, is_one: bool) 
     if is_one and len(kinds) == 1 and kinds <= {"roc", "precision_recall"}:
         (kind,) = kinds
         found = [curve for look, value in each for curve in curves_of(value, look, options, look.title)]
-        return curves(found, Look(" and ".join(CURVES[kind].y for kind in kinds), kind))
+        return curves(found, Look(CURVES[kind].title, kind))
     if not is_one:
         table = {}
         for look, values in each:

@@ -18,7 +18,6 @@ __all__ = ["draw_matrix", "matrix"]
 
 _MOST_TEXT, _LEAST_TEXT = 9.0, 4.5  # points; what is smaller cannot be read
 _WIDE = 0.62  # width of a letter, in its size
-_CONFUSION = ("true", "predicted")
 
 
 def matrix(
@@ -51,6 +50,8 @@ def matrix(
     longest = [max(map(len, some), default=0) for some in names]
     cell = 0.5 if len(numbers) <= 10 else 0.32 if len(numbers) <= 30 else 0.22
     width, height = (min(max(3.2, cell * count), 16.0) for count in reversed(numbers.shape))
+    if not is_confusion and longest[1] > 1:
+        width, height = max(width, 0.75 * numbers.shape[1]), min(max(1.2, 0.3 * len(numbers)), 16.0)
     return Panel((width + 1.0 + min(0.07 * longest[0], 2.0), height + 1.1 + min(0.07 * longest[1], 2.0)), draw)
 
 
@@ -87,7 +88,11 @@ def _draw(
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     shown = axes.imshow(
-        shades.tolist(), cmap="Blues" if cmap is None else cmap, vmin=low, vmax=high if high > low else low + 1
+        shades.tolist(),
+        cmap="Blues" if cmap is None else cmap,
+        vmin=low,
+        vmax=high if high > low else low + 1,
+        aspect="equal" if is_confusion else "auto",
     )
     size = 0.0
     if add_text:
@@ -104,12 +109,13 @@ def _draw(
         bar.ax.tick_params(colors=INK, labelsize=8)
         bar.set_label("share of the row" if are_counts else "", color=INK)
     if are_counts and is_confusion and numbers.shape[0] == numbers.shape[1]:
-        title = f"{title}: {int(numbers.diagonal().sum())} of {int(numbers.sum())} on the diagonal"
+        told = f"{int(numbers.diagonal().sum())} of {int(numbers.sum())} on the diagonal"
+        title = f"{title}: {told}" if len(title) + len(told) <= 48 else f"{title}\n{told}"
     set_title(axes, title)
     _name(axes, names)
-    down, across = _CONFUSION if is_confusion else ("row", "column")
-    axes.set_xlabel(across, color=INK)
-    axes.set_ylabel(down, color=INK)
+    if is_confusion:
+        axes.set_ylabel("true", color=INK)
+        axes.set_xlabel("predicted", color=INK)
     axes.spines[:].set_visible(False)
 
 

@@ -32,6 +32,7 @@ _COLORS = ("#1f5fa8", "#d9730d", "#2b8a57", "#b0336b", "#6d55b5", "#8a6a1f", "#3
 _STYLES = ("-", "--", ":", "-.")
 _MOST_COLUMNS = 3
 _IN_LEGEND_COLUMN = 20
+_MOST_INSIDE = 4  # names in a legend that stands between the lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ def style_of(index: int) -> str:
 
 def set_title(axes: Axes, title: str) -> None:
     """Write the title, smaller if it is long."""
-    axes.set_title(title, color=INK, fontsize=11 if len(title) <= 44 else 8.5, loc="left")
+    longest = max(map(len, title.split("\n")))
+    axes.set_title(title, color=INK, fontsize=11 if longest <= 40 else 8.5, loc="left")
 
 
 def frame(axes: Axes, grid: Any = "both") -> None:
@@ -151,30 +153,39 @@ def frame(axes: Axes, grid: Any = "both") -> None:
     axes.yaxis.label.set_color(INK)
 
 
-def add_legend(axes: Axes, *, beside: bool) -> None:
-    """Name the lines: beside the axes where there is room for it, else where it covers the least of them."""
-    count = len(axes.get_legend_handles_labels()[1])
+def add_legend(axes: Axes, *, is_ours: bool) -> None:
+    """Name the lines beside the axes, or, if they are few and nothing makes room there, where they are not covered."""
+    names = axes.get_legend_handles_labels()[1]
+    count = len(names)
     columns = math.ceil(count / _IN_LEGEND_COLUMN)
-    size = 9 if columns == 1 else 7.5
-    if beside:
+    size = 9 if count <= 12 else 7.5 if columns == 1 else 6.5
+    has_room = is_ours or axes.figure.get_layout_engine() is not None
+    if not has_room and count > _MOST_INSIDE:
+        place = axes.get_position()
+        width = legend_width(names) / axes.figure.bbox.width * axes.figure.dpi  # as a share of the figure
+        axes.set_position((place.x0, place.y0, max(place.width - width, 0.45 * place.width), place.height))
+        has_room = True
+    if has_room:
         axes.legend(
             loc="upper left",
             bbox_to_anchor=(1.01, 1.0),
             borderaxespad=0.0,
             frameon=False,
             ncols=columns,
+            columnspacing=1.2,
             fontsize=size,
             labelcolor=INK,
         )
     else:
-        axes.legend(loc="best", frameon=True, framealpha=0.7, edgecolor="none", fontsize=size, labelcolor=INK)
+        axes.legend(loc="best", frameon=True, framealpha=0.7, edgecolor="none", fontsize=8, labelcolor=INK)
 
 
 def legend_width(names: Sequence[str]) -> float:
     """Give about how many inches a legend beside the axes takes."""
     if len(names) < 2:
         return 0.0
-    return math.ceil(len(names) / _IN_LEGEND_COLUMN) * (0.65 + 0.07 * max(map(len, names)))
+    letter = 0.075 if len(names) <= 12 else 0.065 if len(names) <= _IN_LEGEND_COLUMN else 0.056
+    return math.ceil(len(names) / _IN_LEGEND_COLUMN) * (0.6 + letter * max(map(len, names)))
 
 
 def points_of_axes(axes: Axes) -> tuple[float, float]:

@@ -66,7 +66,7 @@ def bars(
         frame(axes, "x")
         axes.tick_params(axis="y", length=0, labelsize=max(row_size, _LEAST_TEXT))
         if len(groups) > 1:
-            add_legend(axes, beside=is_ours)
+            add_legend(axes, is_ours=is_ours)
         set_title(axes, look.title)
 
     return Panel((width + legend_width(list(groups)), height), draw)
@@ -77,7 +77,7 @@ def lines(values: Mapping[str, Sequence[float]], look: Look, x_name: str = "step
 
     def draw(axes: Axes, is_ours: bool) -> None:
         points = {name: (list(range(len(ys))), list(ys)) for name, ys in values.items()}
-        draw_lines(axes, look.title, points, x_name=x_name, beside=is_ours)
+        draw_lines(axes, look.title, points, x_name=x_name, is_ours=is_ours)
         low, high = axes.get_ylim()
         shown = [y for ys in values.values() for y in ys if math.isfinite(y)]
         # As close as the values allow, but no room for what cannot be.
@@ -97,7 +97,7 @@ def draw_lines(
     points: Mapping[str, tuple[Sequence[int], Sequence[float]]],
     *,
     x_name: str,
-    beside: bool,
+    is_ours: bool,
 ) -> None:
     """Draw a line for each name.
 
@@ -106,7 +106,7 @@ def draw_lines(
         title: Stands above.
         points: Of each line, x and y. What is not finite leaves a gap, and is told below the axis.
         x_name: Name of the axis.
-        beside: Whether the legend stands beside the axes.
+        is_ours: Whether the figure is, so that there is room for a legend beside the axes.
     """
     missing = 0
     for index, (name, (x, y)) in enumerate(points.items()):
@@ -127,7 +127,7 @@ def draw_lines(
     axes.locator_params("x", integer=True, min_n_ticks=1)
     frame(axes)
     if len(points) > 1:
-        add_legend(axes, beside=beside)
+        add_legend(axes, is_ours=is_ours)
 
 
 def _limit(axes: Axes, values: Sequence[float], look: Look) -> None:
