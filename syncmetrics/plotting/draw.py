@@ -171,7 +171,8 @@ def _panels(value: Any, look: Look, options: Options, *, computed: bool) -> list
     """
     if look.kind not in _KINDS:
         raise ValueError(f"{look.title}: `plot_kind` must be one of {list(_KINDS)}, but is {look.kind!r} instead.")
-    if options.score not in (None, False) and look.kind not in CURVES:
+    is_scored = options.score is not None and options.score is not False
+    if (is_scored and look.kind not in CURVES) or (look.kind is None and is_scored and not is_curve(value)):
         raise TypeError(f"{look.title}: `score` is for curves, and the values of this metric are none; leave it out.")
     if isinstance(value, (list, tuple)) and not value:
         raise ValueError(f"{look.title}: there is no value to draw: `val` must hold at least one.")

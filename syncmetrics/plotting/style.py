@@ -161,8 +161,9 @@ def add_legend(axes: Axes, *, is_ours: bool) -> None:
     size = 9 if count <= 12 else 7.5 if columns == 1 else 6.5
     has_room = is_ours or axes.figure.get_layout_engine() is not None
     if not has_room and count > _MOST_INSIDE:
-        place = axes.get_position()
-        width = legend_width(names) / axes.figure.bbox.width * axes.figure.dpi  # as a share of the figure
+        place, size = axes.get_position(), min(size, 7.5)
+        inches = columns * (0.45 + 0.0065 * size * max(map(len, names)))
+        width = inches / axes.figure.bbox.width * axes.figure.dpi  # as a share of the figure
         axes.set_position((place.x0, place.y0, max(place.width - width, 0.45 * place.width), place.height))
         has_room = True
     if has_room:

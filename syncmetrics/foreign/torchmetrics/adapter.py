@@ -132,10 +132,13 @@ class TorchmetricsAdapter(Adapter):
         return ("raw", "max", "min") if isinstance(metric, MinMaxMetric) else None
 
     def plot_kind(self, metric: Any) -> str | None:
-        """Give which picture its values get: that of the class whose `plot` it has."""
-        owner = next(cls for cls in type(metric).__mro__ if "plot" in vars(cls))
-        task = next((task for task in _TASKS if owner.__name__.startswith(task)), "")
-        return _PLOT_KINDS.get(owner.__name__.removeprefix(task))
+        """Give which picture its values get: as a class that it inherits from, up to the one that has its `plot`."""
+        for cls in type(metric).__mro__:
+            task = next((task for task in _TASKS if cls.__name__.startswith(task)), "")
+            kind = _PLOT_KINDS.get(cls.__name__.removeprefix(task))
+            if kind is not None or "plot" in vars(cls):
+                return kind
+        return None
 
 
 def refuse_update(metric: Any) -> NoReturn:
