@@ -202,9 +202,14 @@ class Metric(StatefulModule):
             TypeError: A value cannot be drawn, or an argument has the wrong type.
             ValueError: There is nothing to draw, or `labels` or `ax` are more or fewer than what is drawn.
         """
-        return registry.painter().plot_metric(  # type: ignore[no-any-return]  # of a room that is not imported here
+        drawn: tuple[Any, Any] = registry.painter().plot_metric(
             self, val, ax, labels=labels, add_text=add_text, cmap=cmap, score=score
         )
+        return drawn
+
+    def _plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw numbers, as torchmetrics names what a `plot` that a user wrote calls."""
+        return Metric.plot(self, val, ax)
 
     # -- while the work goes on
 

@@ -109,10 +109,12 @@ def plot_collection(
                 "MetricCollection: `val` must be a dict of values by name, or a list of such dicts, but there is"
                 f" {what_is(one)}."
             )
-    found = [(title, look_of(metric, title), _of(names, dicts)) for title, metric, names in parts]
+    found: list[tuple[Metric | None, Look, list[Any]]] = [
+        (metric, look_of(metric, title), _of(names, dicts)) for title, metric, names in parts
+    ]
     claimed = {name for _, _, names in parts for name in names}
     rest = dict.fromkeys(name for one in dicts for name in one if name not in claimed)
-    found += [(name, Look(name), [one[name] for one in dicts if name in one]) for name in rest]
+    found += [(None, Look(name), [one[name] for one in dicts if name in one]) for name in rest]
     found = [part for part in found if part[2]]
     if not found:
         raise ValueError(
@@ -120,16 +122,26 @@ def plot_collection(
             f" {[name for _, _, names in parts for name in names]}."
         )
     options = Options(labels=labels)
-    each = [(look, given if steps is not None else given[0]) for _, look, given in found]
+    each = [(metric, look, given if steps is not None else given[0]) for metric, look, given in found]
     if together:
-        return paint([_overlaid(each, options, steps is None)], ax, needed_by="`MetricCollection.plot`")
+        looks = [(look, value) for _, look, value in each]
+        return paint([_overlaid(looks, options, steps is None)], ax, needed_by="`MetricCollection.plot`")
     places = _places(ax, len(each))
     drawn = []
-    for (look, value), place in zip(each, places, strict=True):
+    for (metric, look, value), place in zip(each, places, strict=True):
+        if metric is not None and _draws_itself(metric):
+            drawn.append(metric.plot(value, ax=place))
+            continue
         panels = _panels(value, look, options, computed=computed or steps is None)
         heading = look.title if _is_split(panels, look) else None
         drawn.append(paint(panels, place, needed_by=f"`MetricCollection.plot` of {look.title}", heading=heading))
     return drawn
+
+
+def _draws_itself(metric: Metric) -> bool:
+    """Whether a user wrote its `plot`."""
+    owner = next(cls for cls in type(metric).__mro__ if "plot" in vars(cls))
+    return owner.__module__.partition(".")[0] != Metric.__module__.partition(".")[0]
 
 
 def _of(names: Mapping[str, str | None], dicts: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -193,8 +205,7 @@ def _draw_any(value: Any, look: Look, options: Options, computed: bool) -> list[
     if numbers.numel() == 0:
         raise ValueError(f"{look.title}: there is no value to draw, for it is {what_is(value)}.")
     if numbers.numel() == 1 and numbers.dim() <= 1:
-        names = [""] if options.labels is None else named(options.labels, 1, look.title)
-        return [bars({"": [float(numbers)]}, names, look)]
+        return [bars({"": [float(numbers)]}, [""], look)]
     if numbers.dim() == 1:
         if len(numbers) > _MOST_BARS and options.labels is None:
             return [lines({"": numbers.tolist()}, look, look.each)]

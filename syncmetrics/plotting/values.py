@@ -27,6 +27,7 @@ __all__ = ["bars", "draw_lines", "lines"]
 _MOST_MARKERS = 40  # of a line with more points only the line is drawn
 _MOST_TEXT = 9.0  # points
 _LEAST_TEXT = 4.5  # what is smaller cannot be read
+_MOST_ROW = 70.0  # height of a bar, in points
 
 
 def bars(
@@ -60,7 +61,8 @@ def bars(
             axes.set_yticks([])
         elif row_size >= _LEAST_TEXT:
             axes.set_yticks(range(len(names)), labels=[_short(name) for name in names])
-        axes.set_ylim(len(names) - 0.4, -0.6)  # the first class at the top
+        spare = max(0.0, high / _MOST_ROW - len(names)) / 2
+        axes.set_ylim(len(names) - 0.4 + spare, -0.6 - spare)  # the first class at the top
         if look.higher_is_better is not None:
             axes.set_xlabel("higher is better" if look.higher_is_better else "lower is better", fontsize=8.5)
         frame(axes, "x")

@@ -525,6 +525,18 @@ def test_a_metric_of_ones_own_says_how_it_is_drawn() -> None:
         metric.plot()
 
 
+def test_a_plot_of_ones_own_is_what_a_collection_calls() -> None:
+    class Titled(BinaryAccuracy):
+        def plot(self, val: Any = None, ax: Any = None) -> Any:  # type: ignore[override]  # as users of torchmetrics do
+            figure, axes = self._plot(val, ax)
+            axes.set_title("my own", loc="left")
+            return figure, axes
+
+    metrics = MetricCollection({"a": Titled(), "b": BinaryAccuracy()})
+    metrics.update(SCORES, LABELS)
+    assert [title_of(axes) for _, axes in metrics.plot()] == ["my own", "b"]
+
+
 @pytest.mark.parametrize(
     ("value", "axis"),
     [
