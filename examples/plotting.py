@@ -56,7 +56,8 @@ def draw(path: Path) -> None:
     together.update(*predictions(generator, 1.5))
 
     figure = Figure(figsize=(17, 12.5), layout="constrained")
-    places = [part.subplots() for part in figure.subfigures(3, 3).flatten()]
+    grid = figure.add_gridspec(3, 3)
+    places = [figure.add_subfigure(grid[index // 3, index % 3]).subplots() for index in range(9)]
     each["accuracy"].plot(ax=places[0])
     each["F1 by class"].plot(ax=places[1], labels=CLASSES)
     together.plot(ax=places[2], together=True, labels=CLASSES)

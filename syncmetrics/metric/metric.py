@@ -188,7 +188,8 @@ class Metric(StatefulModule):
             ax: Axes to draw into; an array of them for what takes several panels, one for each label. Left out, those
                 of a new figure.
             add_text: Whether the numbers of a matrix are written into it, where they can be read.
-            labels: Names of the classes, in place of their numbers.
+            labels: Names of the classes, in place of their numbers. One number needs none, and those in a dict have
+                theirs.
             cmap: Colours of a matrix, as matplotlib takes them.
             score: For a curve: True to tell the area below it in the legend, or what to tell in its place, one number
                 for each line.

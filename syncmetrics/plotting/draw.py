@@ -229,9 +229,7 @@ def _draw_dict(value: Mapping[str, Any], look: Look, options: Options) -> list[P
         raise ValueError(f"{look.title}: there is no value to draw: the dict is empty.")
     if all(_is_number(item) for item in value.values()):
         numbers = [float(numbers_of(item, look.title)) for item in value.values()]
-        return [
-            bars({"": numbers}, named(options.labels, len(value), look.title) if options.labels else list(value), look)
-        ]
+        return [bars({"": numbers}, list(map(str, value)), look)]
     found = []
     for name, item in value.items():
         inside = replace(look, title=str(name))
@@ -262,7 +260,7 @@ def _by_line(values: Sequence[Any], look: Look, options: Options) -> dict[str, l
     table = torch.stack([row.reshape(-1) for row in rows])
     if table.shape[1] == 0:
         raise ValueError(f"{look.title}: there is no value to draw, for each has no element.")
-    if table.shape[1] == 1 and options.labels is None:
+    if table.shape[1] == 1:
         return {"": table[:, 0].tolist()}
     names_of = named(options.labels, table.shape[1], look.title, look.each)
     return dict(zip(names_of, table.T.tolist(), strict=True))
@@ -351,9 +349,7 @@ def _draw_at_threshold(value: Any, look: Look, options: Options, computed: bool)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         return _draw_any(value, look, options, computed)
     best, thresholds = (numbers_of(_stacked(part), look.title).reshape(-1) for part in value)
-    names = (
-        [""] if len(best) == 1 and options.labels is None else named(options.labels, len(best), look.title, look.each)
-    )
+    names = [""] if len(best) == 1 else named(options.labels, len(best), look.title, look.each)
     pairs = zip(best.tolist(), thresholds.tolist(), strict=True)
     texts = [
         f"{value:.4g} at {threshold:.4g}" if threshold == threshold else f"{value:.4g}" for value, threshold in pairs

@@ -46,6 +46,7 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from syncmetrics.transport.threads import run_threads  # noqa: E402
 from tests.natives import ROWS  # noqa: E402
 from tests.natives.native import generator  # noqa: E402
 
@@ -587,6 +588,22 @@ def test_bounds_are_those_of_torchmetrics() -> None:
             for bound in ("plot_lower_bound", "plot_upper_bound"):
                 said = getattr(peer, bound, None)
                 assert said is None or getattr(ours, bound) in (said, None), f"{name}.{bound}"
+
+
+def test_the_value_is_that_of_all_ranks() -> None:
+    def body(rank: int, world_size: int) -> tuple[list[str], list[str]]:
+        metric, metrics = BinaryAccuracy(), MetricCollection([BinaryAccuracy()])
+        for one in (metric, metrics):
+            one.update(SCORES[rank::2], LABELS[rank::2])
+        ((_, axes),) = metrics.plot()
+        return texts_of(metric.plot()[1]), texts_of(axes)
+
+    assert run_threads(body, 2) == [(["0.6667"], ["0.6667"])] * 2
+
+
+def test_labels_of_one_number_and_of_a_dict_are_not_needed() -> None:
+    assert names_of(BinaryAccuracy().plot(0.5, labels=["cat", "dog"])[1].yaxis) == []
+    assert names_of(BinaryAccuracy().plot({"raw": 0.5}, labels=["cat", "dog"])[1].yaxis) == ["raw"]
 
 
 # -- bad input
