@@ -18,6 +18,7 @@ from syncmetrics.plotting.style import (
     legend_width,
     named,
     set_title,
+    shown,
     style_of,
 )
 
@@ -129,7 +130,7 @@ def curves(found: list[Curve], look: Look) -> Panel:
                 linewidth=2.0,
                 marker="o" if len(curve.x) == 1 else "",
                 drawstyle="steps-post" if kind.is_step else "default",
-                label=curve.name or "_",
+                label=shown(curve.name),
             )
         axes.set(xlabel=kind.x, ylabel=kind.y)
         if kind.is_square:

@@ -312,7 +312,7 @@ def _draw_confusion(value: Any, look: Look, options: Options, computed: bool) ->
 
 def _matrices(value: Any, title: str, look: Look, options: Options) -> list[Panel]:
     numbers = numbers_of(value, look.title)
-    values = value if isinstance(value, Tensor) else numbers
+    values = _in_its_dtype(value)
     if numbers.dim() not in (2, 3) or numbers.shape[-1] != numbers.shape[-2] or numbers.numel() == 0:
         raise TypeError(
             f"{look.title}: a confusion matrix must be of shape (n, n), or (labels, 2, 2), but is {what_is(value)}"
@@ -329,7 +329,7 @@ def _matrices(value: Any, title: str, look: Look, options: Options) -> list[Pane
 
 def _one_matrix(value: Any, title: str, options: Options, is_confusion: bool) -> Panel:
     labels = options.labels
-    values = value if isinstance(value, Tensor) else numbers_of(value, title)
+    values = _in_its_dtype(value)
     across = labels if labels is not None and len(labels) == values.shape[1] else None
     return matrix(
         values,
@@ -340,6 +340,11 @@ def _one_matrix(value: Any, title: str, options: Options, is_confusion: bool) ->
         add_text=options.add_text,
         cmap=options.cmap,
     )
+
+
+def _in_its_dtype(value: Any) -> Tensor:
+    """Give what has numbers as a tensor of its dtype, which says whether they are counts."""
+    return torch.as_tensor(value)
 
 
 def _draw_at_threshold(value: Any, look: Look, options: Options, computed: bool) -> list[Panel]:

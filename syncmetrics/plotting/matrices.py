@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from syncmetrics.plotting.look import numbers_of
-from syncmetrics.plotting.style import INK, Panel, named, points_of_axes, set_title
+from syncmetrics.plotting.style import INK, Panel, as_plain_text, named, points_of_axes, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,6 +128,7 @@ def _name(axes: Axes, names: tuple[list[str], list[str]]) -> None:
         places = range(0, len(some), step)
         each = room / max(len(places), 1)
         axis.set_ticks(list(places), labels=[_short(some[place]) for place in places])
+        as_plain_text(axis.get_ticklabels())
         size = max(_LEAST_TEXT, min(_MOST_TEXT, 0.85 * each))
         axis.set_tick_params(colors=INK, length=0, labelsize=size)
         longest = max((len(_short(some[place])) for place in places), default=0)

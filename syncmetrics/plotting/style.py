@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from syncmetrics.optional import load
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 __all__ = [
     "INK",
     "Panel",
     "add_legend",
+    "as_plain_text",
     "color_of",
     "frame",
     "legend_width",
@@ -24,6 +26,7 @@ __all__ = [
     "paint",
     "points_of_axes",
     "set_title",
+    "shown",
     "style_of",
 ]
 
@@ -140,7 +143,18 @@ def style_of(index: int) -> str:
 def set_title(axes: Axes, title: str) -> None:
     """Write the title, smaller if it is long."""
     longest = max(map(len, title.split("\n")))
-    axes.set_title(title, color=INK, fontsize=11 if longest <= 40 else 8.5, loc="left")
+    axes.set_title(title, color=INK, fontsize=11 if longest <= 40 else 8.5, loc="left", parse_math=False)
+
+
+def shown(name: str) -> str:
+    """Give the name of a line as matplotlib shows it: it leaves those out that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name or "_"
+
+
+def as_plain_text(texts: Iterable[Text]) -> None:
+    """Have names shown as they are: what stands between two dollars is no formula."""
+    for text in texts:
+        text.set_parse_math(False)
 
 
 def frame(axes: Axes, grid: Any = "both") -> None:
@@ -179,6 +193,8 @@ def add_legend(axes: Axes, *, is_ours: bool) -> None:
         )
     else:
         axes.legend(loc="best", frameon=True, framealpha=0.7, edgecolor="none", fontsize=8, labelcolor=INK)
+    legend = axes.get_legend()
+    as_plain_text([] if legend is None else legend.get_texts())
 
 
 def legend_width(names: Sequence[str]) -> float:

@@ -11,11 +11,13 @@ from syncmetrics.plotting.style import (
     INK,
     Panel,
     add_legend,
+    as_plain_text,
     color_of,
     frame,
     legend_width,
     points_of_axes,
     set_title,
+    shown,
     style_of,
 )
 
@@ -53,7 +55,7 @@ def bars(
         for index, (name, values) in enumerate(groups.items()):
             color = color_of(index, len(groups))
             places = [row + (index - (len(groups) - 1) / 2) * thick for row in range(len(values))]
-            axes.barh(places, [_finite(v) for v in values], height=0.92 * thick, color=color, label=name)
+            axes.barh(places, [_finite(v) for v in values], height=0.92 * thick, color=color, label=shown(name))
             if size >= _LEAST_TEXT:
                 for row, (place, value) in enumerate(zip(places, values, strict=True)):
                     _write(axes, place, value, _text(value) if texts is None else texts[row], size)
@@ -61,6 +63,7 @@ def bars(
             axes.set_yticks([])
         elif row_size >= _LEAST_TEXT:
             axes.set_yticks(range(len(names)), labels=[_short(name) for name in names])
+            as_plain_text(axes.get_yticklabels())
         spare = max(0.0, high / _MOST_ROW - len(names)) / 2
         axes.set_ylim(len(names) - 0.4 + spare, -0.6 - spare)  # the first class at the top
         if look.higher_is_better is not None:
@@ -121,7 +124,7 @@ def draw_lines(
             linewidth=2.2 if index == 0 else 1.8,
             marker="o",
             markersize=4 if len(x) <= _MOST_MARKERS else 0,
-            label=name,
+            label=shown(name),
         )
     set_title(axes, title)
     told = f" ({missing} {'value is' if missing == 1 else 'values are'} not finite)" if missing else ""

@@ -145,6 +145,37 @@ def test_long_names_are_cut_and_few_bars_are_never_without_numbers() -> None:
     drawn(figure)
 
 
+def test_names_are_no_formulas_and_may_begin_with_an_underscore() -> None:
+    labels = ["$5 to $10", "_rest", r"$\nonsense{$"]
+    value = torch.tensor([0.5, 0.6, 0.7])
+    metric, matrix = MulticlassF1Score(3, average=None), torch.eye(3).long()
+    figure, axes = metric.plot(value, labels=labels)
+    assert names_of(axes.yaxis) == labels
+    drawn(figure)
+    figure, axes = metric.plot([value, value], labels=labels)
+    assert [name.strip() for name in legend_of(axes)] == labels
+    drawn(figure)
+    drawn(MulticlassConfusionMatrix(3).plot(matrix, labels=labels)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32, torch.bool])
+def test_values_of_any_dtype(dtype: torch.dtype) -> None:
+    value = torch.tensor([0, 1], dtype=dtype)
+    _, axes = MulticlassF1Score(2, average=None).plot(value)
+    assert widths_of(axes) == [0, 1]
+    _, axes = MulticlassF1Score(2, average=None).plot(value.float().requires_grad_())
+    assert widths_of(axes) == [0, 1]
+
+
+def test_values_of_numpy() -> None:
+    numpy = pytest.importorskip("numpy")
+    _, axes = MulticlassF1Score(2, average=None).plot([numpy.array([0.5, 1.0]), numpy.array([0.25, 0.5])])
+    assert list(axes.lines[1].get_ydata()) == [1, 0.5]
+    _, axes = BinaryConfusionMatrix().plot(numpy.array([[3, 1], [0, 2]]))
+    assert texts_of(axes) == ["3", "1", "0", "2"]
+    assert texts_of(BinaryAccuracy().plot(numpy.float32(0.5))[1]) == ["0.5"]
+
+
 def test_numbers_that_are_not_finite_are_written() -> None:
     figure, axes = MeanSquaredError(num_outputs=4).plot(torch.tensor([1.0, math.nan, math.inf, -math.inf]))
     assert texts_of(axes) == ["1", "nan", "inf", "-inf"]
