@@ -212,8 +212,9 @@ _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted([*_WHERE, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-# Who wants to know our metrics, and who knows others: these rooms are imported when it comes to that.
+# Who wants to know our metrics, who knows others, and who draws: these rooms are imported when it comes to that.
 registry.enter_room_of_recognisers("syncmetrics.foreign")
+registry.enter_room_of_pictures("syncmetrics.plotting")
 registry.enter_host("torchmetrics.metric", "syncmetrics.foreign.hosts")
 registry.enter_host("torchmetrics.wrappers.tracker", "syncmetrics.foreign.hosts")
 registry.enter_host("lightning.pytorch.core.module", "syncmetrics.frameworks.lightning")

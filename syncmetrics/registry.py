@@ -1,7 +1,8 @@
 """Tables that the core reads, and in which rooms above enter themselves: so no room of the core names one of them.
 
-Two questions are asked: who wants to know that a metric was made (a host, as torchmetrics' containers and Lightning
-are), and who knows an object that is no metric of ours. The rooms that answer are imported when it comes to that.
+Three questions are asked: who wants to know that a metric was made (a host, as torchmetrics' containers and Lightning
+are), who knows an object that is no metric of ours, and who draws. The rooms that answer are imported when it comes to
+that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["enter_host", "enter_recogniser", "enter_room_of_recognisers", "meet_hosts", "recognise"]
+__all__ = [
+    "enter_host",
+    "enter_recogniser",
+    "enter_room_of_pictures",
+    "enter_room_of_recognisers",
+    "meet_hosts",
+    "painter",
+    "recognise",
+]
 
 #: Modules of other packages, and the room of ours whose `meet` introduces our metrics to one that is loaded.
 _hosts: dict[str, str] = {}
@@ -20,6 +29,9 @@ _met: set[str] = set()
 #: Rooms to import before an object is called unknown, and what they have entered.
 _rooms: list[str] = []
 _recognisers: list[Callable[[Any], Any]] = []
+
+#: The room that draws.
+_painters: list[str] = []
 
 
 def enter_host(module: str, room: str) -> None:
@@ -57,3 +69,13 @@ def recognise(thing: Any) -> Any:
         if known is not None:
             return known
     return None
+
+
+def enter_room_of_pictures(room: str) -> None:
+    """Have a room imported when a metric or a collection is drawn: it has `plot_metric` and `plot_collection`."""
+    _painters.append(room)
+
+
+def painter() -> Any:
+    """Give the room that draws."""
+    return importlib.import_module(_painters[-1])

@@ -442,6 +442,7 @@ class CatMetric(Aggregator):
         tensor([2., 5., 1.])
     """
 
+    plot_legend_name = "Value"
     value: list[Tensor]
 
     def __init__(self, nan_strategy: NanStrategy = "warn", **kwargs: Any) -> None:

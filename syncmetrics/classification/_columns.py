@@ -45,6 +45,8 @@ class ColumnScores(Metric):
         **kwargs: Arguments of `Metric`.
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     higher_is_better: bool | None = True
     is_differentiable = False
     full_state_update = False
@@ -154,6 +156,8 @@ class MulticlassScores(ColumnScores):
         **kwargs: Arguments of `Metric`.
     """
 
+    plot_legend_name = "Class"
+
     def __init__(
         self,
         num_classes: int,
@@ -206,6 +210,8 @@ class MultilabelScores(ColumnScores):
         validate_args: Whether to read the scores for a check.
         **kwargs: Arguments of `Metric`.
     """
+
+    plot_legend_name = "Label"
 
     def __init__(
         self,

@@ -66,6 +66,8 @@ class BinaryScores(ShuffledMetric):
         **kwargs: Arguments of `Metric`.
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     higher_is_better: bool | None = True
     is_differentiable = False
     full_state_update = False

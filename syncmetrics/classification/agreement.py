@@ -49,6 +49,9 @@ class BinaryCohenKappa(BinaryCounts):
         tensor(0.5000)
     """
 
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
     def __init__(
         self,
         threshold: float = 0.5,
@@ -91,6 +94,9 @@ class MulticlassCohenKappa(MulticlassCounts):
         >>> metric.compute()
         tensor(0.4118)
     """
+
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
 
     def __init__(
         self,
@@ -147,6 +153,9 @@ class BinaryMatthewsCorrCoef(BinaryCounts):
         tensor(0.5774)
     """
 
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
     def __init__(
         self,
         threshold: float = 0.5,
@@ -188,6 +197,9 @@ class MulticlassMatthewsCorrCoef(MulticlassCounts):
         tensor(0.4375)
     """
 
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
     def __init__(
         self,
         num_classes: int,
@@ -225,6 +237,9 @@ class MultilabelMatthewsCorrCoef(MultilabelCounts):
         >>> metric.compute()
         tensor(0.5774)
     """
+
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
 
     def __init__(
         self,

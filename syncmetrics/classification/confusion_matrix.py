@@ -41,6 +41,7 @@ class BinaryConfusionMatrix(BinaryCounts):
                 [1, 1]])
     """
 
+    plot_kind = "confusion_matrix"
     higher_is_better = None
 
     def __init__(
@@ -90,6 +91,8 @@ class MulticlassConfusionMatrix(MulticlassCounts):
                 [0, 0, 1]])
     """
 
+    plot_kind = "confusion_matrix"
+    plot_legend_name = "Class"
     higher_is_better = None
 
     def __init__(
@@ -142,6 +145,8 @@ class MultilabelConfusionMatrix(MultilabelCounts):
                  [0, 1]]])
     """
 
+    plot_kind = "confusion_matrix"
+    plot_legend_name = "Label"
     higher_is_better = None
 
     def __init__(

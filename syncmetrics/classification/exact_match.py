@@ -42,6 +42,8 @@ class MulticlassExactMatch(LabelMetric):
         tensor(0.5000)
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     correct: Any
     total: Tensor
 
@@ -134,6 +136,8 @@ class MultilabelExactMatch(LabelMetric):
         tensor(0.5000)
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     correct: Any  # under both readings of scores: as logits, and as probabilities
     total: Tensor
     has_logits: Tensor

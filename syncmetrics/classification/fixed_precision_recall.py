@@ -55,6 +55,8 @@ class BinaryPrecisionAtFixedRecall(BinaryScores):
         (tensor(1.), tensor(0.8000))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         min_recall: float,
@@ -113,6 +115,8 @@ class MulticlassPrecisionAtFixedRecall(MulticlassScores):
         (tensor([1., 1., 1.]), tensor([0.3000, 0.6000, 0.6000]))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         num_classes: int,
@@ -158,6 +162,8 @@ class MultilabelPrecisionAtFixedRecall(MultilabelScores):
         >>> metric.compute()
         (tensor([1., 1.]), tensor([0.9000, 0.6000]))
     """
+
+    plot_kind = "value_at_threshold"
 
     def __init__(
         self,
@@ -228,6 +234,8 @@ class BinaryRecallAtFixedPrecision(BinaryScores):
         (tensor(1.), tensor(0.4000))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         min_precision: float,
@@ -286,6 +294,8 @@ class MulticlassRecallAtFixedPrecision(MulticlassScores):
         (tensor([1., 1., 1.]), tensor([0.3000, 0.6000, 0.6000]))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         num_classes: int,
@@ -331,6 +341,8 @@ class MultilabelRecallAtFixedPrecision(MultilabelScores):
         >>> metric.compute()
         (tensor([1., 1.]), tensor([0.1000, 0.6000]))
     """
+
+    plot_kind = "value_at_threshold"
 
     def __init__(
         self,

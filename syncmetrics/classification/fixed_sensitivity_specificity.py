@@ -55,6 +55,8 @@ class BinarySensitivityAtSpecificity(BinaryScores):
         (tensor(1.), tensor(0.4000))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         min_specificity: float,
@@ -113,6 +115,8 @@ class MulticlassSensitivityAtSpecificity(MulticlassScores):
         (tensor([1., 1., 1.]), tensor([0.3000, 0.6000, 0.6000]))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         num_classes: int,
@@ -158,6 +162,8 @@ class MultilabelSensitivityAtSpecificity(MultilabelScores):
         >>> metric.compute()
         (tensor([0.5000, 1.0000]), tensor([0.9000, 0.6000]))
     """
+
+    plot_kind = "value_at_threshold"
 
     def __init__(
         self,
@@ -228,6 +234,8 @@ class BinarySpecificityAtSensitivity(BinaryScores):
         (tensor(1.), tensor(0.8000))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         min_sensitivity: float,
@@ -286,6 +294,8 @@ class MulticlassSpecificityAtSensitivity(MulticlassScores):
         (tensor([1., 1., 1.]), tensor([0.7000, 0.6000, 0.6000]))
     """
 
+    plot_kind = "value_at_threshold"
+
     def __init__(
         self,
         num_classes: int,
@@ -331,6 +341,8 @@ class MultilabelSpecificityAtSensitivity(MultilabelScores):
         >>> metric.compute()
         (tensor([1., 1.]), tensor([0.9000, 0.8000]))
     """
+
+    plot_kind = "value_at_threshold"
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from syncmetrics.classification._columns import MulticlassScores, MultilabelScores
 from syncmetrics.classification._curve import averaged_precision_recall, precision_recall
+from syncmetrics.classification._plotted import CurveMetric
 from syncmetrics.classification._scores import CURVE, BinaryScores
 from syncmetrics.classification._thresholds import Thresholds
 from syncmetrics.classification.readings import of_task
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 
-class BinaryPrecisionRecallCurve(BinaryScores):
+class BinaryPrecisionRecallCurve(CurveMetric, BinaryScores):
     """Precision and recall at each threshold.
 
     At given thresholds the scores are probabilities, or logits if any lies outside of [0, 1].
@@ -51,6 +52,8 @@ class BinaryPrecisionRecallCurve(BinaryScores):
         >>> thresholds
         tensor([0.0000, 0.5000, 1.0000])
     """
+
+    plot_kind = "precision_recall"
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class BinaryPrecisionRecallCurve(BinaryScores):
         return precision_recall(self.points())
 
 
-class MulticlassPrecisionRecallCurve(MulticlassScores):
+class MulticlassPrecisionRecallCurve(CurveMetric, MulticlassScores):
     """Precision and recall at each threshold.
 
     At given thresholds the scores are probabilities, or logits if any lies outside of [0, 1].
@@ -111,6 +114,8 @@ class MulticlassPrecisionRecallCurve(MulticlassScores):
         >>> [value.shape for value in metric.compute()]
         [torch.Size([3, 4]), torch.Size([3, 4]), torch.Size([3])]
     """
+
+    plot_kind = "precision_recall"
 
     def __init__(
         self,
@@ -142,7 +147,7 @@ class MulticlassPrecisionRecallCurve(MulticlassScores):
         return torch.stack(x), torch.stack(y), thresholds[0]
 
 
-class MultilabelPrecisionRecallCurve(MultilabelScores):
+class MultilabelPrecisionRecallCurve(CurveMetric, MultilabelScores):
     """Precision and recall at each threshold.
 
     At given thresholds the scores are probabilities, or logits if any lies outside of [0, 1].
@@ -168,6 +173,8 @@ class MultilabelPrecisionRecallCurve(MultilabelScores):
         >>> [value.shape for value in metric.compute()]
         [torch.Size([2, 4]), torch.Size([2, 4]), torch.Size([3])]
     """
+
+    plot_kind = "precision_recall"
 
     def __init__(
         self,

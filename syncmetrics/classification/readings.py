@@ -125,6 +125,8 @@ class BinaryReading(BinaryCounts):
         **kwargs: Arguments of `Metric`.
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     _ratio: ClassVar[Ratio]
 
     def __init__(
@@ -167,6 +169,9 @@ class MultilabelReading(MultilabelCounts):
         **kwargs: Arguments of `Metric`.
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+    plot_legend_name = "Label"
     _ratio: ClassVar[Ratio]
 
     def __init__(
@@ -228,6 +233,9 @@ class MulticlassReading(MulticlassCounts):
         ValueError: `num_classes` < 2, `top_k` not in 1..num_classes, or an unknown `average`.
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+    plot_legend_name = "Class"
     _ratio: ClassVar[Ratio]
 
     def __init__(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from syncmetrics.classification._columns import MulticlassScores, MultilabelScores
 from syncmetrics.classification._curve import averaged_roc, roc
+from syncmetrics.classification._plotted import CurveMetric
 from syncmetrics.classification._scores import CURVE, BinaryScores
 from syncmetrics.classification._thresholds import Thresholds
 from syncmetrics.classification.readings import of_task
@@ -18,7 +19,7 @@ from syncmetrics.shuffle import SHUFFLE_ABOVE, Question
 __all__ = ["ROC", "BinaryROC", "MulticlassROC", "MultilabelROC"]
 
 
-class BinaryROC(BinaryScores):
+class BinaryROC(CurveMetric, BinaryScores):
     """False and true positive rates at each threshold (Egan 1975, "Signal Detection Theory and ROC Analysis").
 
     At given thresholds the scores are probabilities, or logits if any lies outside of [0, 1].
@@ -46,6 +47,8 @@ class BinaryROC(BinaryScores):
         >>> thresholds
         tensor([1.0000, 0.5000, 0.0000])
     """
+
+    plot_kind = "roc"
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class BinaryROC(BinaryScores):
         return roc(self.points())
 
 
-class MulticlassROC(MulticlassScores):
+class MulticlassROC(CurveMetric, MulticlassScores):
     """False and true positive rates at each threshold (Egan 1975, "Signal Detection Theory and ROC Analysis").
 
     At given thresholds the scores are probabilities, or logits if any lies outside of [0, 1].
@@ -106,6 +109,8 @@ class MulticlassROC(MulticlassScores):
         >>> [value.shape for value in metric.compute()]
         [torch.Size([3, 3]), torch.Size([3, 3]), torch.Size([3])]
     """
+
+    plot_kind = "roc"
 
     def __init__(
         self,
@@ -137,7 +142,7 @@ class MulticlassROC(MulticlassScores):
         return torch.stack(x), torch.stack(y), thresholds[0]
 
 
-class MultilabelROC(MultilabelScores):
+class MultilabelROC(CurveMetric, MultilabelScores):
     """False and true positive rates at each threshold (Egan 1975, "Signal Detection Theory and ROC Analysis").
 
     At given thresholds the scores are probabilities, or logits if any lies outside of [0, 1].
@@ -163,6 +168,8 @@ class MultilabelROC(MultilabelScores):
         >>> [value.shape for value in metric.compute()]
         [torch.Size([2, 3]), torch.Size([2, 3]), torch.Size([3])]
     """
+
+    plot_kind = "roc"
 
     def __init__(
         self,

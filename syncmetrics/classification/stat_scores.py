@@ -38,6 +38,7 @@ class BinaryStatScores(BinaryCounts):
         tensor([1, 1, 1, 1, 2])
     """
 
+    plot_kind = "counts"
     higher_is_better = None
 
     def __init__(
@@ -87,6 +88,8 @@ class MulticlassStatScores(MulticlassCounts):
         tensor([3, 2, 8, 2, 5])
     """
 
+    plot_kind = "counts"
+    plot_legend_name = "Class"
     higher_is_better = None
 
     def __init__(
@@ -145,6 +148,8 @@ class MultilabelStatScores(MultilabelCounts):
                 [1, 0, 1, 0, 1]])
     """
 
+    plot_kind = "counts"
+    plot_legend_name = "Label"
     higher_is_better = None
 
     def __init__(

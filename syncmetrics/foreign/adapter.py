@@ -128,6 +128,10 @@ class Adapter:
         """Give the keys of the dict that `compute` gives, as far as they are known before; None for any other value."""
         return None
 
+    def plot_kind(self, metric: Any) -> str | None:
+        """Give which picture its values get, as `Metric.plot_kind`; None for numbers."""
+        return None
+
 
 class AttributesAdapter(Adapter):
     """How metrics take part that show the result of a sync in more attributes than those they sync.

@@ -35,6 +35,9 @@ class AdaptedMetric(Metric):
         self.inner = metric
         self._adapter = adapter
         self._shown: list[ForeignNode] = []
+        for name in ("higher_is_better", "plot_lower_bound", "plot_upper_bound", "plot_legend_name"):
+            setattr(self, name, getattr(metric, name, None))
+        self.plot_name, self.plot_kind = type(metric).__name__, adapter.plot_kind(metric)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update the metric inside."""

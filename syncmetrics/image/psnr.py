@@ -54,6 +54,7 @@ class PeakSignalNoiseRatio(Metric):
         tensor(2.5527, dtype=torch.float64)
     """
 
+    plot_lower_bound = 0.0
     higher_is_better = True
     is_differentiable = False
     full_state_update = False

@@ -57,6 +57,8 @@ class StructuralSimilarityIndexMeasure(Metric):
         tensor(0.9246, dtype=torch.float64)
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     higher_is_better = True
     is_differentiable = False
     full_state_update = False

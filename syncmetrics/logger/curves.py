@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,11 @@ from torch import Tensor
 
 from syncmetrics.logger.records import Record
 from syncmetrics.optional import load
-from syncmetrics.plotting import INK, draw_matrix
+from syncmetrics.plotting import Panel, draw_lines, draw_matrix, paint
 
 __all__ = ["draw_history", "matrix_image", "panels_of"]
 
-_COLORS = ("#1f5fa8", "#d9730d", "#2b8a57", "#b0336b", "#6d55b5", "#8a6a1f", "#3a9db0", "#707070")
-_STYLES = ("-", "--", ":", "-.")
-_MOST_COLUMNS = 3
-_MATRIX_SIZE = 4.2  # inches
+_SIZE = (4.9, 4.2)  # of a panel, in inches
 
 
 def panels_of(names: Sequence[str]) -> dict[str, list[str]]:
@@ -56,11 +53,9 @@ def draw_history(
     if unknown:
         raise ValueError(f"`panels` must name values that were logged, {names}, but names {unknown}.")
     matrices = {name: values for name, values in history[-1].arrays.items() if values.dim() == 2}
-    figure, places = _grid(len(chosen) + len(matrices), title)
-    for axes, (head, members) in zip(places, chosen.items(), strict=False):
-        _draw_curves(axes, head, {name: _points(history, name) for name in members})
-    for axes, (name, values) in zip(places[len(chosen) :], matrices.items(), strict=True):
-        draw_matrix(axes, name, values)
+    drawn = [Panel(_SIZE, _lines(history, head, members)) for head, members in chosen.items()]
+    drawn += [Panel(_SIZE, _matrix(name, values)) for name, values in matrices.items()]
+    figure, _ = paint(drawn, None, needed_by="a picture", heading=title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
@@ -79,25 +74,12 @@ def matrix_image(name: str, values: Tensor) -> Tensor:
         ImportError: matplotlib is not installed.
     """
     agg = load("matplotlib.backends.backend_agg", needed_by="a picture of a matrix", install="matplotlib")
-    figure, (axes,) = _grid(1, None)
+    figure, _ = paint([Panel(_SIZE, _matrix(name, values))], None, needed_by="a picture of a matrix")
     canvas = agg.FigureCanvasAgg(figure)
-    draw_matrix(axes, name, values)
     canvas.draw()
     width, height = canvas.get_width_height()
     pixels = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8)
     return pixels.reshape(height, width, 4)[:, :, :3].contiguous()
-
-
-def _grid(count: int, title: str | None) -> tuple[Any, list[Any]]:
-    figure_module = load("matplotlib.figure", needed_by="a picture", install="matplotlib")
-    columns = min(count, _MOST_COLUMNS)
-    rows = -(-count // max(columns, 1))
-    size = (_MATRIX_SIZE + 0.4) * max(columns, 1), _MATRIX_SIZE * max(rows, 1)
-    figure = figure_module.Figure(figsize=size, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    if title is not None:
-        figure.suptitle(title, color=INK, fontsize=13)
-    return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
 
 
 def _points(history: Sequence[Record], name: str) -> tuple[list[int], list[float]]:
@@ -105,28 +87,16 @@ def _points(history: Sequence[Record], name: str) -> tuple[list[int], list[float
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
 
-def _draw_curves(axes: Any, title: str, curves: Mapping[str, tuple[list[int], list[float]]]) -> None:
+def _lines(history: Sequence[Record], title: str, names: Sequence[str]) -> Callable[[Any, bool], None]:
     ending = f"/{title}"
-    for index, (name, (epochs, values)) in enumerate(curves.items()):
-        # Curves may lie upon each other: the later ones are broken and thinner, so that the earlier ones show.
-        style = _STYLES[index % len(_STYLES)]
-        axes.plot(
-            epochs,
-            values,
-            style,
-            color=_COLORS[index % len(_COLORS)],
-            linewidth=2.2 if index == 0 else 1.8,
-            marker="o",
-            markersize=4 if len(epochs) <= 40 else 0,
-            label=name.removesuffix(ending),
-        )
-    only = next(iter(curves)) if len(curves) == 1 else ""
-    axes.set_title(only if only.endswith(ending) else title, color=INK, fontsize=11, loc="left")
-    axes.set_xlabel("epoch", color=INK)
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.grid(color="#d8d8d8", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9)
-    if len(curves) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    head = names[0] if len(names) == 1 and names[0].endswith(ending) else title
+    points = {name.removesuffix(ending): _points(history, name) for name in names}
+
+    def draw(axes: Any, is_ours: bool) -> None:
+        draw_lines(axes, head, points, x_name="epoch", is_ours=is_ours)
+
+    return draw
+
+
+def _matrix(name: str, values: Tensor) -> Callable[[Any, bool], None]:
+    return lambda axes, _: draw_matrix(axes, name, values)

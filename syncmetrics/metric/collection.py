@@ -345,6 +345,36 @@ class MetricCollection(nn.Module, Host):
         """Ask for the states of all ranks as of now, and go on. As `compute_async`, and as collective."""
         return sync_async(self._members(), self._members)
 
+    def plot(
+        self, val: Any = None, ax: Any = None, together: bool = False, *, labels: Sequence[str] | None = None
+    ) -> Any:
+        """Draw the values of all metrics, as `Metric.plot` draws each. It takes matplotlib.
+
+        Collective if `val` is None, as `compute`: every rank of the group must call this.
+
+        Args:
+            val: What to draw: a dict of values by name, as `compute` or `forward` gives it, or a list of such, which is
+                drawn over steps. Left out, `compute()` is.
+            ax: A sequence of axes, one for each metric; with `together`, one pair of axes. Left out, those of new
+                figures.
+            together: Whether all are drawn into one pair of axes: numbers, as many of each metric, or curves of one
+                kind.
+            labels: Names of the classes, for all metrics.
+
+        Returns:
+            A list with a pair of figure and axes for each metric; with `together`, one pair. As for `Metric.plot`.
+
+        Raises:
+            ImportError: matplotlib is missing.
+            TypeError: A value cannot be drawn, or not together with the others.
+            ValueError: There is nothing to draw, or `labels` or `ax` are more or fewer than what is drawn.
+        """
+        values = self.compute() if val is None else val
+        parts = list(self._outputs_of_each())
+        return registry.painter().plot_collection(
+            parts, values, ax, together=together, labels=labels, computed=val is None
+        )
+
     def clone(self: _Self, prefix: str | None = None, postfix: str | None = None) -> _Self:
         """Give an independent copy, with another prefix or postfix if one is given."""
         twin = copy.deepcopy(self)
@@ -423,12 +453,16 @@ class MetricCollection(nn.Module, Host):
             metric._begin_steps()
 
     def _hosted_outputs(self) -> dict[str, tuple[Any, str]]:
-        found: dict[str, tuple[Any, str]] = {}
+        each = self._outputs_of_each()
+        return {name: (metric, key or "") for _, metric, names in each for name, key in names.items()}
+
+    def _outputs_of_each(self) -> Iterator[tuple[str, Metric, dict[str, str | None]]]:
+        """Give the name of each metric, the metric, and the names of its values with their keys in what it gives."""
         for base, naming in self._namings.items():
             metric, keys = self[base], self[base].output_names
             names = naming.names(keys, apart=self._named_apart)
-            found.update({self._affixed(n): (metric, k) for n, k in zip(names, keys or ("",), strict=True)})
-        return found
+            inside: tuple[str | None, ...] = (None,) if keys is None else keys
+            yield self._affixed(base), metric, {self._affixed(n): k for n, k in zip(names, inside, strict=True)}
 
     def _hosted_versions(self) -> tuple[Any, ...]:
         return tuple(node.versions for node in self._members().nodes())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import torch
 
+from syncmetrics import registry
 from syncmetrics.metric.code import raw_function
 from syncmetrics.metric.deltas import add_states
 from syncmetrics.metric.members import one
@@ -165,6 +166,51 @@ class Metric(StatefulModule):
     def clone(self: _Self) -> _Self:
         """Give an independent copy."""
         return copy.deepcopy(self)
+
+    def plot(
+        self,
+        val: Any = None,
+        ax: Any = None,
+        add_text: bool = True,
+        labels: Sequence[str] | None = None,
+        cmap: Any = None,
+        *,
+        score: Any = None,
+    ) -> tuple[Any, Any]:
+        """Draw the value: as bars, lines, curves or a matrix, as `plot_kind` says. It takes matplotlib.
+
+        Collective if `val` is None, as `compute`: every rank of the group must call this. To draw on one rank alone,
+        compute on all, and give it the value.
+
+        Args:
+            val: What to draw: a value that `compute` or `forward` gave, or a list of such, which is drawn over steps.
+                Left out, `compute()` is.
+            ax: Axes to draw into; an array of them for what takes several panels, one for each label. Left out, those
+                of a new figure.
+            add_text: Whether the numbers of a matrix are written into it, where they can be read.
+            labels: Names of the classes, in place of their numbers. One number needs none, and those in a dict have
+                theirs.
+            cmap: Colours of a matrix, as matplotlib takes them.
+            score: For a curve: True to tell the area below it in the legend, or what to tell in its place, one number
+                for each line.
+
+        Returns:
+            The figure and its axes, or an array of these for several panels. A new figure is not known to pyplot: it is
+            shown in no window, needs no `close`, and is saved by `figure.savefig(path)`.
+
+        Raises:
+            ImportError: matplotlib is missing.
+            TypeError: A value cannot be drawn, or an argument has the wrong type.
+            ValueError: There is nothing to draw, or `labels` or `ax` are more or fewer than what is drawn.
+        """
+        drawn: tuple[Any, Any] = registry.painter().plot_metric(
+            self, val, ax, labels=labels, add_text=add_text, cmap=cmap, score=score
+        )
+        return drawn
+
+    def _plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw numbers, as torchmetrics names what a `plot` that a user wrote calls."""
+        return Metric.plot(self, val, ax)
 
     # -- while the work goes on
 

@@ -139,6 +139,17 @@ class StatefulModule(nn.Module, Host):
     is_differentiable: bool | None = None
     full_state_update: bool | None = None
 
+    #: Which picture `plot` makes: "roc" or "precision_recall" of a curve, "confusion_matrix", "value_at_threshold" of a
+    #: value and the threshold where it is, "counts" of positives and negatives; None of numbers, or of what looks like
+    #: one of these.
+    plot_kind: str | None = None
+    #: What stands above it, if that is not the name of the class; the least and the greatest value there can be, if
+    #: there are such; and what there are several values of.
+    plot_name: str | None = None
+    plot_lower_bound: float | None = None
+    plot_upper_bound: float | None = None
+    plot_legend_name: str | None = None
+
     dist_sync_on_step: bool
     sync_on_compute: bool
     compute_with_cache: bool

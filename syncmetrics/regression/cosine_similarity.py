@@ -39,8 +39,6 @@ class CosineSimilarity(EachMetric):
     """
 
     higher_is_better = True
-    plot_lower_bound = -1.0
-    plot_upper_bound = 1.0
 
     def __init__(self, reduction: str | None = "sum", *, exact: bool = False, **kwargs: Any) -> None:
         super().__init__(reduction, exact=exact, **kwargs)

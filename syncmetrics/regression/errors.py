@@ -52,6 +52,8 @@ class _Sums(Metric):
         ValueError: If `num_outputs` is smaller than 1.
     """
 
+    plot_lower_bound = 0.0
+    plot_legend_name = "Output"
     higher_is_better = False
     is_differentiable = False
     full_state_update = False

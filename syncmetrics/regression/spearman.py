@@ -50,9 +50,9 @@ class SpearmanCorrCoef(ShuffledMetric):
         tensor(0.4000)
     """
 
-    higher_is_better = True
     plot_lower_bound = -1.0
     plot_upper_bound = 1.0
+    higher_is_better = True
     is_differentiable = False
     full_state_update = False
     _rebinds = True

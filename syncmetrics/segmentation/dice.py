@@ -46,6 +46,9 @@ class DiceScore(MaskMetric):
         tensor([0.6667, 0.8000,    nan], dtype=torch.float64)
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+    plot_legend_name = "Class"
     score: Tensor
     samples: Tensor
     intersection: Tensor

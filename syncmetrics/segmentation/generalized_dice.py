@@ -53,6 +53,9 @@ class GeneralizedDiceScore(MaskMetric):
         tensor(0.5000, dtype=torch.float64)
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+    plot_legend_name = "Class"
     score: Tensor
     samples: Tensor
 

@@ -44,6 +44,9 @@ class MeanIoU(MaskMetric):
         tensor([ 0.5000,  0.5000, -1.0000], dtype=torch.float64)
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+    plot_legend_name = "Class"
     _index_dims = 3
     score: Tensor
     num_batches: Tensor

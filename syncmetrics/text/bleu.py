@@ -55,6 +55,8 @@ class BLEUScore(Metric):
         tensor(0.7598)
     """
 
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     higher_is_better = True
     is_differentiable = False
     full_state_update = False

@@ -37,6 +37,7 @@ class EditDistance(Metric):
         tensor(3.5000)
     """
 
+    plot_lower_bound = 0.0
     higher_is_better = False
     is_differentiable = False
     full_state_update = False

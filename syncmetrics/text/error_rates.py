@@ -21,6 +21,7 @@ class _WordErrors(Metric):
         **kwargs: Arguments of `Metric`.
     """
 
+    plot_lower_bound = 0.0
     higher_is_better = False
     is_differentiable = False
     full_state_update = False
@@ -133,6 +134,7 @@ class WordInfoPreserved(_WordErrors):
     """
 
     higher_is_better = True
+    plot_upper_bound = 1.0
 
     def compute(self) -> Tensor:
         """Return the value, 0-d in `torch.get_default_dtype()`; NaN if one side has no words."""
@@ -153,6 +155,8 @@ class WordInfoLost(_WordErrors):
         tensor(0.2500)
     """
 
+    plot_upper_bound = 1.0
+
     def compute(self) -> Tensor:
         """Return the value, 0-d in `torch.get_default_dtype()`; NaN if one side has no words."""
         return rounded(1 - self._preserved())
@@ -172,6 +176,7 @@ class CharErrorRate(Metric):
         tensor(0.6000)
     """
 
+    plot_lower_bound = 0.0
     higher_is_better = False
     is_differentiable = False
     full_state_update = False

@@ -43,6 +43,7 @@ class Perplexity(Metric):
         1.4907
     """
 
+    plot_lower_bound = 0.0
     higher_is_better = False
     is_differentiable = False
     full_state_update = False

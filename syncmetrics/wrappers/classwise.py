@@ -54,6 +54,8 @@ class ClasswiseWrapper(Metric):
         )
         self.metric = inner
         self.higher_is_better = inner.higher_is_better
+        self.plot_name = inner.plot_name or type(inner).__name__
+        self.plot_lower_bound, self.plot_upper_bound = inner.plot_lower_bound, inner.plot_upper_bound
         if labels is None:
             if not isinstance(num_classes, int):
                 raise ValueError(f"`labels` must be given for {name}, which does not say its `num_classes`.")

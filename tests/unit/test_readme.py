@@ -8,7 +8,7 @@ import pytest
 from syncmetrics.transport import patience
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/adapters.md", "docs/async.md", "docs/metric.md")
+PAGES = ("README.md", "docs/adapters.md", "docs/async.md", "docs/metric.md", "docs/plotting.md")
 TEXTS = [(ROOT / name).read_text() for name in PAGES]
 EXAMPLES = [example for text in TEXTS for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
 
@@ -18,6 +18,7 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("index", range(len(EXAMPLES)))
-def test_example_runs(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_runs(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where files may be written
     monkeypatch.setattr(patience, "_patience", None)  # one example sets it for its process
     exec(compile(EXAMPLES[index], f"README example {index}", "exec"), {"__name__": f"readme_{index}"})

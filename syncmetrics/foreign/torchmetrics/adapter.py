@@ -36,6 +36,22 @@ _NAMES: dict[Callable[..., Any], ReduceFx] = {
 _INTERLEAVED = replace(resolve_reduction(None), interleaved=True)
 
 
+#: In front of the names of classes.
+_TASKS = ("Binary", "Multiclass", "Multilabel")
+
+#: How the values are drawn that are no numbers.
+_PLOT_KINDS = {
+    "ROC": "roc",
+    "PrecisionRecallCurve": "precision_recall",
+    "ConfusionMatrix": "confusion_matrix",
+    "StatScores": "counts",
+    "PrecisionAtFixedRecall": "value_at_threshold",
+    "RecallAtFixedPrecision": "value_at_threshold",
+    "SensitivityAtSpecificity": "value_at_threshold",
+    "SpecificityAtSensitivity": "value_at_threshold",
+}
+
+
 class TorchmetricsAdapter(Adapter):
     """How a `torchmetrics.Metric` takes part: with all metrics inside it, which wrappers have."""
 
@@ -114,6 +130,15 @@ class TorchmetricsAdapter(Adapter):
             labels: Any = metric.labels or (range(count) if isinstance(count, int) else None)
             return None if labels is None else tuple(metric._convert_output(labels))
         return ("raw", "max", "min") if isinstance(metric, MinMaxMetric) else None
+
+    def plot_kind(self, metric: Any) -> str | None:
+        """Give which picture its values get: as a class that it inherits from, up to the one that has its `plot`."""
+        for cls in type(metric).__mro__:
+            task = next((task for task in _TASKS if cls.__name__.startswith(task)), "")
+            kind = _PLOT_KINDS.get(cls.__name__.removeprefix(task))
+            if kind is not None or "plot" in vars(cls):
+                return kind
+        return None
 
 
 def refuse_update(metric: Any) -> NoReturn:

@@ -151,8 +151,12 @@ def _epoch(module: Any) -> Epoch:
     stages = _epochs.setdefault(module, {})
     if stage not in stages:
         this = weakref.ref(module)
-        stages[stage] = Epoch(lambda name, value: show_picture(this(), name, value), lambda: _loader_of(this()))
+        stages[stage] = Epoch(functools.partial(_show, this), lambda: _loader_of(this()))
     return stages[stage]
+
+
+def _show(this: Callable[[], Any], name: str, value: Any, metric: Metric) -> None:
+    show_picture(this(), name, value, metric)
 
 
 def ended(trainer: Any, module: Any) -> list[nn.Module]:

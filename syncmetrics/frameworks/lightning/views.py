@@ -12,7 +12,7 @@ from syncmetrics.metric import Metric, MetricCollection, synced
 
 __all__ = ["Epoch", "GlobalValue", "ScalarView"]
 
-Picture = Callable[[str, Any], None]
+Picture = Callable[[str, Any, Metric], None]
 
 
 class Source:
@@ -100,7 +100,7 @@ class Epoch:
     """What is logged in one stage of one LightningModule: the first value that is wanted brings all, in one sync.
 
     Args:
-        picture: Takes the name and value of what is no number.
+        picture: Takes the name and value of what is no number, and the metric that gave it.
         loader: Gives the data loader whose batch is at work, if there are several.
     """
 
@@ -212,7 +212,7 @@ class ScalarView:
         number = _number(value)
         if number is None and self._pictured is not value:  # Lightning asks for a value that is None again and again
             self._pictured = value
-            self._epoch.picture(self._full_name, value)
+            self._epoch.picture(self._full_name, value, self.source.outputs[self._name][0])
         return number
 
     def reset(self) -> None:
