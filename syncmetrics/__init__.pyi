@@ -86,6 +86,7 @@ from syncmetrics.classification import AveragePrecision as AveragePrecision
 from syncmetrics.classification import BinaryAccuracy as BinaryAccuracy
 from syncmetrics.classification import BinaryAUROC as BinaryAUROC
 from syncmetrics.classification import BinaryAveragePrecision as BinaryAveragePrecision
+from syncmetrics.classification import BinaryCalibrationCurve as BinaryCalibrationCurve
 from syncmetrics.classification import BinaryCalibrationError as BinaryCalibrationError
 from syncmetrics.classification import BinaryCohenKappa as BinaryCohenKappa
 from syncmetrics.classification import BinaryConfusionMatrix as BinaryConfusionMatrix
@@ -108,6 +109,7 @@ from syncmetrics.classification import BinarySensitivityAtSpecificity as BinaryS
 from syncmetrics.classification import BinarySpecificity as BinarySpecificity
 from syncmetrics.classification import BinarySpecificityAtSensitivity as BinarySpecificityAtSensitivity
 from syncmetrics.classification import BinaryStatScores as BinaryStatScores
+from syncmetrics.classification import CalibrationCurve as CalibrationCurve
 from syncmetrics.classification import CalibrationError as CalibrationError
 from syncmetrics.classification import CohenKappa as CohenKappa
 from syncmetrics.classification import ConfusionMatrix as ConfusionMatrix
@@ -122,6 +124,7 @@ from syncmetrics.classification import MatthewsCorrCoef as MatthewsCorrCoef
 from syncmetrics.classification import MulticlassAccuracy as MulticlassAccuracy
 from syncmetrics.classification import MulticlassAUROC as MulticlassAUROC
 from syncmetrics.classification import MulticlassAveragePrecision as MulticlassAveragePrecision
+from syncmetrics.classification import MulticlassCalibrationCurve as MulticlassCalibrationCurve
 from syncmetrics.classification import MulticlassCalibrationError as MulticlassCalibrationError
 from syncmetrics.classification import MulticlassCohenKappa as MulticlassCohenKappa
 from syncmetrics.classification import MulticlassConfusionMatrix as MulticlassConfusionMatrix

@@ -17,9 +17,12 @@ from syncmetrics.classification.average_precision import (
     MulticlassAveragePrecision,
     MultilabelAveragePrecision,
 )
-from syncmetrics.classification.calibration_error import (
+from syncmetrics.classification.calibration import (
+    BinaryCalibrationCurve,
     BinaryCalibrationError,
+    CalibrationCurve,
     CalibrationError,
+    MulticlassCalibrationCurve,
     MulticlassCalibrationError,
 )
 from syncmetrics.classification.confusion_matrix import (
@@ -124,6 +127,7 @@ __all__ = [
     "BinaryAUROC",
     "BinaryAccuracy",
     "BinaryAveragePrecision",
+    "BinaryCalibrationCurve",
     "BinaryCalibrationError",
     "BinaryCohenKappa",
     "BinaryConfusionMatrix",
@@ -146,6 +150,7 @@ __all__ = [
     "BinarySpecificity",
     "BinarySpecificityAtSensitivity",
     "BinaryStatScores",
+    "CalibrationCurve",
     "CalibrationError",
     "CohenKappa",
     "ConfusionMatrix",
@@ -160,6 +165,7 @@ __all__ = [
     "MulticlassAUROC",
     "MulticlassAccuracy",
     "MulticlassAveragePrecision",
+    "MulticlassCalibrationCurve",
     "MulticlassCalibrationError",
     "MulticlassCohenKappa",
     "MulticlassConfusionMatrix",

@@ -38,7 +38,8 @@ class _Kind:
         y: Likewise.
         flipped: Whether a value has y before x.
         is_step: Whether y stays what it is up to the next point.
-        chance: Whether the diagonal is what guessing gives.
+        diagonal: What the diagonal is: that of chance, say; None to leave it out.
+        has_points: Whether the points are few, and each is marked.
         is_square: Whether x and y are shares, from 0 to 1.
     """
 
@@ -47,7 +48,8 @@ class _Kind:
     y: str
     flipped: bool = False
     is_step: bool = False
-    chance: bool = False
+    diagonal: str | None = None
+    has_points: bool = False
     is_square: bool = True
 
 
@@ -55,8 +57,11 @@ class _Kind:
 #: points, but lower (Davis and Goadrich 2006, "The Relationship Between Precision-Recall and ROC Curves"): hence steps,
 #: as scikit-learn draws them, and the area below these is the average precision.
 CURVES: Mapping[str | None, _Kind] = {
-    "roc": _Kind("ROC curves", "false positive rate", "true positive rate", chance=True),
+    "roc": _Kind("ROC curves", "false positive rate", "true positive rate", diagonal="chance"),
     "precision_recall": _Kind("precision-recall curves", "recall", "precision", flipped=True, is_step=True),
+    "calibration": _Kind(
+        "calibration curves", "mean confidence", "part that is right", diagonal="calibrated", has_points=True
+    ),
     None: _Kind("curves", "x", "y", is_square=False),
 }
 
@@ -108,6 +113,8 @@ def curves_of(value: Any, look: Look, options: Options, name: str | None = None)
     names = [" ".join(filter(None, (name, one))) for one in names]
     found = []
     for index, (one, x, y) in enumerate(zip(names, xs, ys, strict=True)):
+        if kind.has_points:  # nothing is known of what has no sample
+            x, y = x[~y.isnan()], y[~y.isnan()]
         area = _score(options.score, index, len(xs), x, y, look)
         told = "" if area is None else f"area {area:.3f}"
         found.append(Curve(f"{one} ({told})" if one and told else one or told, x, y))
@@ -119,8 +126,8 @@ def curves(found: list[Curve], look: Look) -> Panel:
     kind = CURVES[look.kind]
 
     def draw(axes: Axes, is_ours: bool) -> None:
-        if kind.chance:
-            axes.plot([0, 1], [0, 1], linestyle=(0, (2, 3)), color="#8a8a8a", linewidth=1.2, label="chance")
+        if kind.diagonal is not None:
+            axes.plot([0, 1], [0, 1], linestyle=(0, (2, 3)), color="#8a8a8a", linewidth=1.2, label=kind.diagonal)
         for index, curve in enumerate(found):
             axes.plot(
                 curve.x.tolist(),
@@ -128,7 +135,7 @@ def curves(found: list[Curve], look: Look) -> Panel:
                 style_of(index),
                 color=color_of(index, len(found)),
                 linewidth=2.0,
-                marker="o" if len(curve.x) == 1 else "",
+                marker="o" if len(curve.x) == 1 or kind.has_points else "",
                 drawstyle="steps-post" if kind.is_step else "default",
                 label=shown(curve.name),
             )
@@ -141,7 +148,7 @@ def curves(found: list[Curve], look: Look) -> Panel:
         set_title(axes, look.title)
 
     names = [curve.name for curve in found if curve.name]
-    beside = legend_width([*names, "chance"]) if names else 0.0
+    beside = legend_width([*names, kind.diagonal or ""]) if names else 0.0
     return Panel((4.7 + beside, 4.5), draw)
 
 

@@ -381,11 +381,13 @@ def _draw_counts(value: Any, look: Look, options: Options, computed: bool) -> li
     return [cells]
 
 
+_CURVES = {kind for kind in CURVES if kind is not None}
 #: What `Metric.plot_kind` may be.
 _KINDS: dict[str | None, Callable[[Any, Look, Options, bool], list[Panel]]] = {
     None: _draw_any,
     "roc": _draw_curves,
     "precision_recall": _draw_curves,
+    "calibration": _draw_curves,
     "confusion_matrix": _draw_confusion,
     "value_at_threshold": _draw_at_threshold,
     "counts": _draw_counts,
@@ -411,7 +413,7 @@ def _overlaid(each: Sequence[tuple[Look, Any]], options: Options, is_one: bool) 
         TypeError: They are of different kinds, or take a panel each.
     """
     kinds = {look.kind for look, _ in each}
-    if is_one and len(kinds) == 1 and kinds <= {"roc", "precision_recall"}:
+    if is_one and len(kinds) == 1 and kinds <= _CURVES:
         (kind,) = kinds
         found = [curve for look, value in each for curve in curves_of(value, look, options, look.title)]
         return curves(found, Look(CURVES[kind].title, kind))
@@ -438,7 +440,7 @@ def _rows(value: Any, look: Look) -> list[_Row]:
     if isinstance(value, Mapping):
         return [row for name, item in value.items() for row in _rows(item, replace(look, title=f"{look.title} {name}"))]
     numbers = numbers_of(_first(value, look), look.title)
-    if numbers.dim() > 1 or look.kind in ("confusion_matrix", "roc", "precision_recall"):
+    if numbers.dim() > 1 or look.kind in {"confusion_matrix", *_CURVES}:
         raise TypeError(
             f"MetricCollection: together=True draws numbers, or curves of one kind; {look.title} gives"
             f" {what_is(value)}. Leave it out, or draw that metric by itself."
@@ -451,7 +453,7 @@ def _first(value: Any, look: Look) -> Any:
     if isinstance(value, (tuple, list)) and value:
         if look.kind == "value_at_threshold":
             return _stacked(value[0])
-        if look.kind in ("roc", "precision_recall"):
+        if look.kind in _CURVES:
             raise TypeError(
                 f"MetricCollection: together=True draws numbers, or curves of one kind; {look.title} gives a curve."
                 " Leave it out, or draw that metric by itself."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 from torch import Tensor
 
 from tests.natives.native import Native, Samples
@@ -284,6 +285,11 @@ def _calibration(bins: int, norm: str) -> Callable[..., float]:
     return truth
 
 
+def _reliability(preds: Tensor, target: Tensor) -> Any:
+    right, confidence = calibration_curve(target.numpy(), preds.double().numpy(), n_bins=5)
+    return confidence, right, np.histogram(preds.double().numpy(), bins=5, range=(0, 1))[0]
+
+
 def _hinge(preds: Tensor, target: Tensor) -> float:
     return float((1 - preds.double() * (2 * target - 1)).clamp(min=0).mean())
 
@@ -323,6 +329,11 @@ def _loss_rows() -> list[Native]:
         Native("MulticlassHingeLoss", _class_logits, {"num_classes": 4, "squared": True}, exact=False),
         Native("MulticlassHingeLoss", _classes, {"num_classes": 4, "multiclass_mode": "one-vs-all"}, exact=False),
         Native("MulticlassHingeLoss", _classes, {"num_classes": 4, "exact": True, "ignore_index": 1}, peer=False),
+    ]
+    rows += [
+        Native("BinaryCalibrationCurve", _binary, {"n_bins": 5}, truth=_reliability, peer=False),
+        Native("BinaryCalibrationCurve", _logits, {"ignore_index": 0}, peer=False),
+        Native("MulticlassCalibrationCurve", _classes, {"num_classes": 4}, peer=False),
     ]
     for norm in ("l1", "l2", "max"):
         rows += [
