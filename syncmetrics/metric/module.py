@@ -139,9 +139,9 @@ class StatefulModule(nn.Module, Host):
     is_differentiable: bool | None = None
     full_state_update: bool | None = None
 
-    #: Which picture `plot` makes: "roc" or "precision_recall" of a curve, "confusion_matrix", "value_at_threshold" of a
-    #: value and the threshold where it is, "counts" of positives and negatives; None of numbers, or of what looks like
-    #: one of these.
+    #: Which picture `plot` makes: "roc", "precision_recall", "precision_recall_at_k" or "calibration" of a curve,
+    #: "confusion_matrix", "value_at_threshold" of a value and the threshold where it is, "counts" of positives and
+    #: negatives; None of numbers, or of what looks like one of these.
     plot_kind: str | None = None
     #: What stands above it, if that is not the name of the class; the least and the greatest value there can be, if
     #: there are such; and what there are several values of.

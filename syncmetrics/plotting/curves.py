@@ -62,6 +62,7 @@ CURVES: Mapping[str | None, _Kind] = {
     "calibration": _Kind(
         "calibration curves", "mean confidence", "part that is right", diagonal="calibrated", has_points=True
     ),
+    "precision_recall_at_k": _Kind("precision-recall curves", "recall", "precision", flipped=True, has_points=True),
     None: _Kind("curves", "x", "y", is_square=False),
 }
 

@@ -388,6 +388,7 @@ _KINDS: dict[str | None, Callable[[Any, Look, Options, bool], list[Panel]]] = {
     "roc": _draw_curves,
     "precision_recall": _draw_curves,
     "calibration": _draw_curves,
+    "precision_recall_at_k": _draw_curves,
     "confusion_matrix": _draw_confusion,
     "value_at_threshold": _draw_at_threshold,
     "counts": _draw_counts,

@@ -101,6 +101,8 @@ class RetrievalPrecisionRecallCurve(_Curve):
         tensor([1, 2, 3])
     """
 
+    plot_kind = "precision_recall_at_k"
+
     def __init__(
         self,
         max_k: int | None = None,
