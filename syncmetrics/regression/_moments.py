@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.family.checks import accumulate_dtype, check_int, check_same_shape, zero_count, zero_sum
+from syncmetrics.family.checks import accumulate_dtype, check_int, check_same_shape, zero_sum
 from syncmetrics.metric import Metric
 from syncmetrics.regression.errors import difference
 from syncmetrics.states.spec import States
@@ -25,9 +25,9 @@ _EPSILON = 2.0**-52
 class MomentsMetric(Metric):
     """Keep the moments of predictions, of targets and of their differences up to the second, for each output.
 
-    Two sets of moments are merged by the formulas of Chan, Golub and LeVeque ("Updating formulae and a pairwise
-    algorithm for computing sample variances", 1979), so that nothing is lost where the mean is large beside the
-    deviations. The differences have moments of their own: those of close predictions cannot be had from the others.
+    Products are those of deviations from the mean, so that nothing is lost where the mean is large beside them. Two
+    sets of moments are merged by the formulas of Chan, Golub and LeVeque ("Updating formulae and a pairwise algorithm
+    for computing sample variances", 1979). The differences have moments of their own: those of close predictions cannot be had from the others.
 
     Args:
         num_outputs: How many columns there must be; None for as many as the samples have.
@@ -50,7 +50,7 @@ class MomentsMetric(Metric):
         if num_outputs is not None:
             check_int(type(self).__name__, "num_outputs", num_outputs, minimum=1)
         self.num_outputs = num_outputs
-        self.add_state("total", zero_count(), dist_reduce_fx="sum")
+        self.add_state("total", zero_sum(), dist_reduce_fx="sum")
         self.add_state("mean", zero_sum(0, 3), dist_reduce_fx=None)
         self.add_state("products", zero_sum(0, 3, 3), dist_reduce_fx=None)
 
@@ -85,16 +85,16 @@ class MomentsMetric(Metric):
         self._check_outputs(outputs)
         if count == 0:
             return
-        columns = torch.stack([preds, target.to(preds.dtype), difference(preds, target)], dim=-1)
-        mean = columns.mean(dim=0)
-        deviations = (columns - mean).transpose(0, 1)
-        batch: States = {
-            "total": torch.full_like(self.total, count),
-            "mean": mean,
-            "products": deviations.mT @ deviations,
-        }
-        merged = self.merge_states(self._moments, batch)
-        self.total, self.mean, self.products = (merged[one] for one in ("total", "mean", "products"))  # type: ignore[assignment]
+        samples = torch.stack([preds, target.to(preds.dtype), difference(preds, target)]).permute(2, 0, 1)
+        # Deviations are from the mean so far: near enough for that of all, so that little cancels below.
+        before = self.mean if self.mean.shape[0] else samples.mean(dim=2)
+        deviations = samples - before.unsqueeze(2)
+        products = self.products if self.products.shape[0] else deviations.new_zeros(())
+        beyond = deviations.sum(dim=2)
+        self.total = self.total + count
+        self.mean = torch.addcdiv(before, beyond, self.total)
+        products = torch.baddbmm(products, deviations, deviations.mT)
+        self.products = torch.addcdiv(products, beyond.unsqueeze(2) * beyond.unsqueeze(1), self.total, value=-1)
 
     def merge_states(self, a: States, b: States) -> States:
         """Merge two sets of moments."""
@@ -102,14 +102,10 @@ class MomentsMetric(Metric):
         if mean.shape[0] == 0 or other.shape[0] == 0:
             return {**a} if other.shape[0] == 0 else {**b}
         total = count + more
-        weight = more.to(mean.dtype) / total
+        weight = more / total
         apart = other - mean
         products = (products + others).addcmul(apart.unsqueeze(-1) * apart.unsqueeze(-2), count * weight)
         return {"total": total, "mean": mean.addcmul(apart, weight), "products": products}
-
-    @property
-    def _moments(self) -> States:
-        return {"total": self.total, "mean": self.mean, "products": self.products}
 
     def _check_outputs(self, outputs: int) -> None:
         """Check the number of columns against what was said, and what was given before.

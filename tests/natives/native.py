@@ -48,6 +48,11 @@ class Native:
         """Give the name of the row."""
         return "-".join([self.name, *(f"{name}={value}" for name, value in self.options.items())])
 
+    @property
+    def call(self) -> str:
+        """Give the row as one would write it."""
+        return f"{self.name}({', '.join(f'{name}={_said(value)}' for name, value in self.options.items())})"
+
     def make(self, **kwargs: Any) -> Any:
         """Make the metric."""
         return getattr(syncmetrics, self.name)(**self.options, **kwargs)
@@ -55,6 +60,10 @@ class Native:
     def batch(self, key: int) -> Samples:
         """Give a small batch, the same for the same key."""
         return self.draw(3 + key % 3, generator(key))
+
+
+def _said(value: Any) -> str:
+    return getattr(value, "__name__", None) or repr(value)
 
 
 def generator(key: int) -> torch.Generator:
