@@ -10,21 +10,21 @@ from torch import Tensor
 
 from syncmetrics.classification._curve import Points, histogram_points, points_by_sample, points_of
 from syncmetrics.classification._inputs import binary_labels, multiclass_targets
+from syncmetrics.classification._range import add_range, are_logits, widen
 from syncmetrics.classification._thresholds import (
     Thresholds,
-    check_numbers,
     check_scores,
     checked_thresholds,
     chosen,
     coded,
     count_between,
-    outside,
+    refuse_nan,
     sigmoid_of,
     softmax_of,
     threshold_tensor,
 )
 from syncmetrics.family.checks import check_bool, check_int, zero_count
-from syncmetrics.family.offenders import raise_for_offenders
+from syncmetrics.family.offenders import raise_for_offenders, reads_data
 from syncmetrics.metric import Metric
 from syncmetrics.states import RowBuffer, dim_zero_cat
 from syncmetrics.states.store import Mode
@@ -54,7 +54,8 @@ class ColumnScores(Metric):
     preds: Any
     target: Any
     counts: Tensor  # below, between and above the thresholds: of scores as they are, and as logits
-    has_logits: Tensor
+    lowest: Tensor  # of all scores
+    highest: Tensor
     invalid: Tensor
 
     def __init__(
@@ -78,7 +79,7 @@ class ColumnScores(Metric):
             self.add_state("target", RowBuffer(), dist_reduce_fx="cat")
         else:
             self.add_state("counts", zero_count(2, len(self.thresholds) + 1, columns, 2), dist_reduce_fx="sum")
-        self.add_state("has_logits", zero_count(), dist_reduce_fx="max")
+        add_range(self)
         self.add_state("invalid", zero_count(), dist_reduce_fx="sum")
         self._columns = columns
 
@@ -90,20 +91,24 @@ class ColumnScores(Metric):
         task = "multiclass" if isinstance(self, MulticlassScores) else "multilabel"
         return (task, "scores", self._columns, self.thresholds, self.ignore_index, self.validate_args)
 
-    def _keep(self, scores: Tensor, codes: Tensor, target: Tensor, invalid: Tensor | None) -> None:
+    def _keep(self, scores: Tensor, target: Tensor, left_out: Tensor | None, invalid: Tensor | None) -> None:
         """Keep or count a batch.
 
         Args:
             scores: Of shape `(N, K)`.
-            codes: 0, 1, or `LEFT_OUT`, of shape `(N, K)`.
             target: What is kept of the targets.
-            invalid: How many were wrong.
+            left_out: Which scores do not count, of a shape that broadcasts to theirs; None if all do.
+            invalid: How many labels were wrong.
         """
         if invalid is not None:
             self.invalid = self.invalid + invalid
-        self.has_logits = torch.maximum(self.has_logits, outside(scores, codes))
+        if not scores.numel():
+            return
+        low = widen(self, scores, left_out)
+        if self.validate_args and reads_data(low):
+            refuse_nan(type(self).__name__, low, scores)
         if self.thresholds is not None:
-            self.counts = self.counts + count_between(scores, codes, self.thresholds, self._of_rows)
+            self.counts = self.counts + count_between(scores, self._codes(target), self.thresholds, self._of_rows)
             return
         self.preds.append(scores.detach().clone(memory_format=torch.contiguous_format))
         self.target.append(target.clone())
@@ -124,7 +129,7 @@ class ColumnScores(Metric):
             return empty, empty.long()
         if scores.dtype in (torch.float16, torch.bfloat16):
             scores = scores.float()
-        return torch.where(self.has_logits > 0, (self._of_rows or sigmoid_of)(scores), scores), self._codes(
+        return torch.where(are_logits(self), (self._of_rows or sigmoid_of)(scores), scores), self._codes(
             dim_zero_cat(self.target)
         )
 
@@ -140,7 +145,7 @@ class ColumnScores(Metric):
             through = points_of if waits else points_by_sample
             return [through(scores[:, k], codes[:, k]) for k in range(scores.shape[1])]
         raise_for_offenders(self, self.invalid)
-        counts, thresholds = chosen(self.counts, self.has_logits), threshold_tensor(self)
+        counts, thresholds = chosen(self.counts, are_logits(self)), threshold_tensor(self)
         counts = counts.sum(1, keepdim=True) if as_one else counts
         return [histogram_points(counts[:, k], thresholds) for k in range(counts.shape[1])]
 
@@ -184,13 +189,11 @@ class MulticlassScores(ColumnScores):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        if self.validate_args and preds.is_cpu:
-            check_numbers(name, preds, target, None)
         scores, labels = multiclass_targets(
             name, preds, target, num_classes=self.num_classes, ignore_index=self.ignore_index
         )
         kept = labels.target if labels.left_out is None else labels.target.masked_fill(labels.left_out, -1)
-        self._keep(scores, self._codes(kept), kept, None if labels.invalid is None else labels.invalid.sum())
+        self._keep(scores, kept, labels.left_out_of(scores), labels.invalid)
 
     _of_rows = staticmethod(softmax_of)
 
@@ -239,14 +242,18 @@ class MultilabelScores(ColumnScores):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        if self.validate_args and preds.is_cpu:
-            check_numbers(name, preds, target, self.ignore_index)
         labels = binary_labels(name, preds, target, ignore_index=self.ignore_index)
         if preds.ndim < 2 or preds.shape[1] != self.num_labels:
             raise ValueError(
                 f"{name}: `preds` and `target` must have the shape (N, {self.num_labels}, ...), but have"
                 f" {tuple(preds.shape)} instead. Put the labels in dimension 1."
             )
-        codes = coded(labels.target, labels.left_out).view(target.shape)
-        scores, codes = (value.movedim(1, -1).reshape(-1, self.num_labels) for value in (preds, codes))
-        self._keep(scores, codes, codes.to(torch.uint8), None if labels.invalid is None else labels.invalid.sum())
+        codes = coded(labels.target, labels.left_out).to(torch.uint8)
+        scores, codes = self._in_rows(preds, preds), self._in_rows(codes, preds)
+        left_out = None if labels.left_out is None else self._in_rows(labels.left_out, preds)
+        self._keep(scores, codes, left_out, labels.invalid)
+
+    def _in_rows(self, values: Tensor, preds: Tensor) -> Tensor:
+        """Give what stands in the order of `preds` in rows, one column for each label."""
+        values = values.view(preds.shape) if values.ndim == 1 else values
+        return values if preds.ndim == 2 else values.movedim(1, -1).reshape(-1, self.num_labels)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.family.checks import check_labels, check_tensor, reshaping
+from syncmetrics.family.offenders import reads_data
 
 __all__ = [
     "Labels",
@@ -29,14 +30,17 @@ class Labels:
         preds: Int64 labels, all in range; or scores.
         target: Int64 labels, all in range.
         left_out: Of each sample, whether it does not count; None if all do.
-        invalid: How many labels of `preds` and of `target` were out of range, int64 of shape `(2,)`; None where none
-            can be.
+        invalid: How many samples have a label out of range, int64 and 0-d; None where none can be.
     """
 
     preds: Tensor
     target: Tensor
     left_out: Tensor | None = None
     invalid: Tensor | None = None
+
+    def left_out_of(self, scores: Tensor) -> Tensor | None:
+        """Give `left_out` in a shape that broadcasts to scores, of which there may be several for each sample."""
+        return None if self.left_out is None else self.left_out.view(-1, *[1] * (scores.ndim - 1))
 
     def marked(self, keys: Tensor, mark: int) -> Tensor:
         """Give the keys of the samples, with a mark in place of those that do not count."""
@@ -191,24 +195,19 @@ def _settle(metric: str, labels: Labels, num_classes: int, ignore_index: int | N
         labels.target = target = target.masked_fill(labels.left_out, 0)
         if not has_scores:
             labels.preds = labels.preds.masked_fill(labels.left_out, 0)
-    if target.is_cpu:
+    if reads_data(target):
         check_labels(metric, "target", target, num_classes)
         if not has_scores:
             check_labels(metric, "preds", labels.preds, num_classes)
         return
-    wrong = _is_outside(target, num_classes)
-    nothing = wrong.new_zeros((), dtype=torch.int64)
-    wrong_preds = None if has_scores else _is_outside(labels.preds, num_classes)
-    labels.invalid = torch.stack((nothing if wrong_preds is None else wrong_preds.sum(), wrong.sum()))
     labels.target = target.clamp(0, num_classes - 1)
-    if wrong_preds is not None:
-        labels.preds = labels.preds.clamp(0, num_classes - 1)
-        wrong = wrong | wrong_preds
+    wrong = labels.target != target
+    if not has_scores:
+        preds = labels.preds
+        labels.preds = preds.clamp(0, num_classes - 1)
+        wrong = wrong | (labels.preds != preds)
+    labels.invalid = wrong.sum()
     labels.left_out = wrong if labels.left_out is None else labels.left_out | wrong
-
-
-def _is_outside(labels: Tensor, num_classes: int) -> Tensor:
-    return (labels < 0) | (labels >= num_classes)
 
 
 def _check_binary_tensors(metric: str, preds: Tensor, target: Tensor) -> bool:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from syncmetrics.classification._inputs import Labels, binary_labels, multiclass_targets
-from syncmetrics.classification._thresholds import check_numbers, check_scores
+from syncmetrics.classification._range import add_range, are_logits, widen
+from syncmetrics.classification._thresholds import check_scores, refuse_nan
 from syncmetrics.classification.counts import LabelMetric
 from syncmetrics.family.checks import accumulate_dtype, check_bool, check_int, zero_count, zero_sum
 from syncmetrics.family.exact import summed
+from syncmetrics.family.offenders import reads_data
 from syncmetrics.states.exact_sum import exact_add
 
 __all__ = ["BinaryLoss", "MulticlassLoss"]
@@ -32,7 +34,8 @@ class _Loss(LabelMetric):
     higher_is_better: bool | None = False
     losses: Tensor  # of scores as they are, and as logits
     total: Tensor
-    has_logits: Tensor
+    lowest: Tensor
+    highest: Tensor
 
     def __init__(
         self, shape: tuple[int, ...], *, exact: bool, ignore_index: int | None, validate_args: bool, **kwargs: Any
@@ -42,7 +45,7 @@ class _Loss(LabelMetric):
         self.exact = exact
         self.add_state("losses", zero_sum(2, *shape), dist_reduce_fx="exact_sum" if exact else "sum")
         self.add_state("total", zero_count(), dist_reduce_fx="sum")
-        self.add_state("has_logits", zero_count(), dist_reduce_fx="max")
+        add_range(self)
 
     def _add(self, scores: Tensor, labels: Labels, losses: tuple[Tensor, Tensor]) -> None:
         """Add the losses of samples, each of shape (N,) or (N, C).
@@ -57,11 +60,11 @@ class _Loss(LabelMetric):
         self._note(labels)
         if not count:
             return
+        low = widen(self, scores, labels.left_out_of(scores))
+        if self.validate_args and reads_data(low):
+            refuse_nan(type(self).__name__, low, scores)
         if left_out is not None:
-            scores = scores.masked_fill(left_out.view(-1, *[1] * (scores.ndim - 1)), 0)
             both = both.masked_fill(left_out.view(-1, *[1] * (both.ndim - 1)), 0)
-        low, high = torch.aminmax(scores)
-        self.has_logits = torch.maximum(self.has_logits, ((low >= 0) & (high <= 1)).logical_not().long())
         self.losses = exact_add(self.losses, both) if self.exact else self.losses + both.sum(dim=0)
         self.total = self.total + (count if left_out is None else (~left_out).sum())
 
@@ -73,7 +76,7 @@ class _Loss(LabelMetric):
         """
         self._tell_invalid()
         sums = summed(self, self.losses) if self.exact else self.losses
-        return torch.where(self.has_logits > 0, sums[1], sums[0])
+        return torch.where(are_logits(self), sums[1], sums[0])
 
     def compute(self) -> Tensor:
         """Return the mean loss in float64; NaN without samples.
@@ -122,8 +125,6 @@ class BinaryLoss(_Loss):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        if self.validate_args and preds.is_cpu:
-            check_numbers(name, preds, target, self.ignore_index)
         labels = binary_labels(name, preds.detach(), target, ignore_index=self.ignore_index)
         scores = labels.preds.to(accumulate_dtype(preds.device))
         self._add(scores, labels, self._losses(scores, labels.target, preds.dtype))
@@ -181,8 +182,6 @@ class MulticlassLoss(_Loss):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        if self.validate_args and preds.is_cpu:
-            check_numbers(name, preds, target, None)
         scores, labels = multiclass_targets(
             name, preds.detach(), target, num_classes=self.num_classes, ignore_index=self.ignore_index
         )

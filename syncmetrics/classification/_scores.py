@@ -12,6 +12,7 @@ from torch import Tensor
 
 from syncmetrics.classification._curve import LEFT_OUT, Points, histogram_points, points_by_sample
 from syncmetrics.classification._inputs import binary_labels, binary_samples
+from syncmetrics.classification._range import add_range, are_logits, widen
 from syncmetrics.classification._thresholds import (
     Thresholds,
     check_numbers,
@@ -21,12 +22,13 @@ from syncmetrics.classification._thresholds import (
     coded,
     count_between,
     outside,
+    refuse_nan,
     sigmoid_of,
     threshold_tensor,
 )
 from syncmetrics.family.checks import check_bool, check_int, zero_count
 from syncmetrics.family.exact import sum_of_products, unit_ratios
-from syncmetrics.family.offenders import raise_for_offenders
+from syncmetrics.family.offenders import raise_for_offenders, reads_data
 from syncmetrics.metric import Metric
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.shuffle import (
@@ -75,7 +77,8 @@ class BinaryScores(ShuffledMetric):
     preds: list[Tensor]
     target: list[Tensor]
     counts: Tensor  # below, between and above the thresholds: of scores as they are, and as logits
-    has_logits: Tensor
+    lowest: Tensor  # of all scores
+    highest: Tensor
     invalid: Tensor
 
     def __init__(
@@ -100,8 +103,8 @@ class BinaryScores(ShuffledMetric):
             self.add_state("target", [], dist_reduce_fx="cat")
         else:
             self.add_state("counts", zero_count(2, len(self.thresholds) + 1, 1, 2), dist_reduce_fx="sum")
-            self.add_state("has_logits", zero_count(), dist_reduce_fx="max")
-            self.add_state("invalid", zero_count(2), dist_reduce_fx="sum")
+            add_range(self)
+            self.add_state("invalid", zero_count(), dist_reduce_fx="sum")
 
     @property
     def compute_group(self) -> Hashable | None:
@@ -122,15 +125,19 @@ class BinaryScores(ShuffledMetric):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        reads = self.validate_args and preds.is_cpu
-        if reads:
+        reads = self.validate_args and reads_data(preds)
+        if reads and (self.thresholds is None or not preds.numel()):
             check_numbers(name, preds, target, self.ignore_index)
         if self.thresholds is not None:
             labels = binary_labels(name, preds, target, ignore_index=self.ignore_index)
             scores, codes = labels.preds.unsqueeze(1), coded(labels.target, labels.left_out).unsqueeze(1)
             if labels.invalid is not None:
                 self.invalid = self.invalid + labels.invalid
-            self.has_logits = torch.maximum(self.has_logits, outside(scores, codes))
+            if not preds.numel():
+                return
+            low = widen(self, labels.preds, labels.left_out)
+            if reads:
+                refuse_nan(name, low, preds)
             self.counts = self.counts + count_between(scores, codes, self.thresholds)
         elif reads:
             preds, target = binary_samples(name, preds, target, ignore_index=self.ignore_index, validate_args=True)
@@ -147,8 +154,8 @@ class BinaryScores(ShuffledMetric):
     def points(self) -> Points:
         """Give the curve, inside `compute`."""
         if self.thresholds is not None:
-            raise_for_offenders(self, self.invalid.sum())
-            return histogram_points(chosen(self.counts, self.has_logits)[:, 0], threshold_tensor(self))
+            raise_for_offenders(self, self.invalid)
+            return histogram_points(chosen(self.counts, are_logits(self))[:, 0], threshold_tensor(self))
         batch = self.batch()
         if batch is not None:
             scores, codes = batch[0][:, 0], batch[1][:, 0]
@@ -176,25 +183,24 @@ class BinaryScores(ShuffledMetric):
     def solve(self, peers: Peers, states: States, questions: Sequence[Question]) -> Mapping[Question, Any]:
         """Answer questions about the curve of the samples of all ranks, all in integers."""
         dtypes = peers.told.dtypes
-        if not self.validate_args or any(device != "cpu" for device in peers.told.devices):
-            codes = torch.cat([part.reshape(-1) for part in parts_of(states["target"])] or [torch.zeros(0)])
-            if any(peers.tell(bool((codes == _WRONG).any()))):
-                name = type(self).__name__
-                raise ValueError(f"{name}: labels in `target` must be 0 or 1, but others were given instead. Map them.")
-            kept = (codes != LEFT_OUT).nonzero().squeeze(1)
-            states = {
-                name: [torch.cat([p.reshape(-1) for p in parts_of(states[name])] or [codes])[kept]] for name in states
-            }
+        highest = max((int(part.max()) for part in parts_of(states["target"]) if part.numel()), default=0)
+        if highest >= LEFT_OUT:  # what was added on an accelerator was not looked at
+            codes = torch.cat([part.reshape(-1) for part in parts_of(states["target"])])
+            kept = (codes < LEFT_OUT).nonzero().squeeze(1)
+            states = {name: [torch.cat([p.reshape(-1) for p in parts_of(states[name])])[kept]] for name in states}
         scores = Rows(states["preds"], dtypes["preds"], self.device, encode_floats)
         labels = Rows(states["target"], dtypes["target"], self.device, _is_positive)
         share = share_by_key(peers, scores, [labels])
         points, keys = count_curve(share.keys, share.columns[0])
         del share
-        counts = peers.tell([int(points.negatives[-1]), int(points.positives[-1])])
-        total = (sum(n for n, _ in counts), sum(p for _, p in counts))
+        counts = peers.tell([int(points.negatives[-1]), int(points.positives[-1]), highest])
+        if any(code == _WRONG for *_, code in counts):
+            name = type(self).__name__
+            raise ValueError(f"{name}: labels in `target` must be 0 or 1, but others were given instead. Map them.")
+        total = (sum(n for n, _, _ in counts), sum(p for _, p, _ in counts))
         # The highest scores come first, and the last rank has them.
-        points.negatives.add_(sum(n for n, _ in counts[peers.rank + 1 :]))
-        points.positives.add_(sum(p for _, p in counts[peers.rank + 1 :]))
+        points.negatives.add_(sum(n for n, _, _ in counts[peers.rank + 1 :]))
+        points.positives.add_(sum(p for _, p, _ in counts[peers.rank + 1 :]))
         whole: tuple[Tensor, ...] = ()
         if any(question[0] == CURVE for question in questions):
             parts = peers.tell(torch.stack((keys.long(), points.negatives[1:], points.positives[1:])))

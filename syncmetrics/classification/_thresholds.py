@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ __all__ = [
     "coded",
     "count_between",
     "outside",
+    "refuse_nan",
     "sigmoid_of",
     "softmax_of",
     "threshold_tensor",
@@ -83,14 +85,30 @@ def check_numbers(metric: str, preds: Tensor, target: object, ignore_index: int 
     Raises:
         ValueError: One is.
     """
+    if not preds.numel() or not math.isnan(preds.amax()):
+        return
     is_nan = torch.isnan(preds)
     if ignore_index is not None and isinstance(target, Tensor) and target.shape == preds.shape:
         is_nan = is_nan & (target != ignore_index)
     if bool(is_nan.any()):
-        raise ValueError(
-            f"{metric}: `preds` must not be NaN, as NaN has no rank, but {int(is_nan.sum())} of "
-            f"{preds.numel()} are instead. Leave them out, e.g. by `ignore_index` in `target`."
-        )
+        raise ValueError(_of_nan(metric, int(is_nan.sum()), preds.numel()))
+
+
+def refuse_nan(metric: str, low: Tensor, scores: Tensor) -> None:
+    """Check that no score is NaN, where the lowest of those that count is known; on a CPU.
+
+    Raises:
+        ValueError: One is.
+    """
+    if math.isnan(low):
+        raise ValueError(_of_nan(metric, int(torch.isnan(scores).sum()), scores.numel()))
+
+
+def _of_nan(metric: str, number: int, of: int) -> str:
+    return (
+        f"{metric}: `preds` must not be NaN, as NaN has no rank, but {number} of {of} are instead. Leave them out, e.g."
+        " by `ignore_index` in `target`."
+    )
 
 
 def coded(target: Tensor, left_out: Tensor | None) -> Tensor:
@@ -157,6 +175,6 @@ def count_between(
     return count_keys(torch.stack([key.masked_fill(left_out, size) for key in keys]), size).view(2, cells, columns, 2)
 
 
-def chosen(counts: Tensor, has_logits: Tensor) -> Tensor:
+def chosen(counts: Tensor, is_logit: Tensor) -> Tensor:
     """Choose how scores are read, when all of them are known."""
-    return torch.where(has_logits > 0, counts[1], counts[0])
+    return torch.where(is_logit, counts[1], counts[0])

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from syncmetrics.classification._inputs import Labels, binary_labels, count_keys, multiclass_targets
-from syncmetrics.classification._thresholds import check_numbers, check_scores, sigmoid_of, softmax_of
+from syncmetrics.classification._range import add_range, are_logits, widen
+from syncmetrics.classification._thresholds import check_scores, refuse_nan, sigmoid_of, softmax_of
 from syncmetrics.classification.counts import LabelMetric
 from syncmetrics.classification.readings import of_task
 from syncmetrics.family.checks import accumulate_dtype, check_choice, check_int, zero_count
 from syncmetrics.family.exact import FRACTION_BITS
+from syncmetrics.family.offenders import reads_data
 
 __all__ = [
     "BinaryCalibrationCurve",
@@ -41,7 +43,8 @@ class _Calibration(LabelMetric):
     higher_is_better: bool | None = None
     counts: Tensor  # by reading (scores as they are, and as logits), bin, and whether the prediction is right
     confidences: Tensor  # by reading and bin: the sums of the high and the low parts
-    has_logits: Tensor
+    lowest: Tensor
+    highest: Tensor
 
     def __init__(self, n_bins: int, ignore_index: int | None, validate_args: bool, **kwargs: Any) -> None:
         super().__init__(ignore_index=ignore_index, validate_args=validate_args, **kwargs)
@@ -49,12 +52,12 @@ class _Calibration(LabelMetric):
         self.n_bins = n_bins
         self.add_state("counts", zero_count(2, n_bins, 2), dist_reduce_fx="sum")
         self.add_state("confidences", zero_count(2, n_bins, 2), dist_reduce_fx="sum")
-        self.add_state("has_logits", zero_count(), dist_reduce_fx="max")
+        add_range(self)
 
     def _bins(self) -> tuple[Tensor, Tensor, Tensor]:
         """Give, by bin, how many predictions there are, how many of them are right, and the sum of confidences."""
         self._tell_invalid()
-        is_logit = self.has_logits > 0
+        is_logit = are_logits(self)
         counts = torch.where(is_logit, self.counts[1], self.counts[0])
         parts = torch.where(is_logit, self.confidences[1], self.confidences[0]).to(accumulate_dtype(self.device))
         confidence = parts[:, 0] * 2.0 ** (_LOW - FRACTION_BITS) + parts[:, 1] * 2.0**-FRACTION_BITS
@@ -72,10 +75,9 @@ class _Calibration(LabelMetric):
         self._note(labels)
         if not scores.numel():
             return
-        if labels.left_out is not None:
-            scores = scores.masked_fill(labels.left_out.view(-1, *[1] * (scores.ndim - 1)), 0)
-        low, high = torch.aminmax(scores)
-        self.has_logits = torch.maximum(self.has_logits, ((low >= 0) & (high <= 1)).logical_not().long())
+        low = widen(self, scores, labels.left_out_of(scores))
+        if self.validate_args and reads_data(low):
+            refuse_nan(type(self).__name__, low, scores)
         both = torch.stack(confidences).nan_to_num(0.0).clamp(0, 1)
         edges = torch.arange(1, self.n_bins, device=both.device, dtype=both.dtype) / self.n_bins
         reading = torch.arange(2, device=both.device).unsqueeze(1) * self.n_bins
@@ -118,8 +120,6 @@ class _Binary(_Calibration):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        if self.validate_args and preds.is_cpu:
-            check_numbers(name, preds, target, self.ignore_index)
         labels = binary_labels(name, preds.detach(), target, ignore_index=self.ignore_index)
         scores = labels.preds.to(accumulate_dtype(preds.device))
         self._add(scores, labels, labels.target, (scores, sigmoid_of(scores)))
@@ -158,8 +158,6 @@ class _Multiclass(_Calibration):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        if self.validate_args and preds.is_cpu:
-            check_numbers(name, preds, target, None)
         scores, labels = multiclass_targets(
             name, preds.detach(), target, num_classes=self.num_classes, ignore_index=self.ignore_index
         )

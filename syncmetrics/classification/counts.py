@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.classification._inputs import Labels, binary_labels, count_keys, logit
+from syncmetrics.classification._range import add_range, are_logits, widen
 from syncmetrics.family.checks import check_bool, check_choice, check_int, zero_count
 from syncmetrics.metric import Metric
 from syncmetrics.states import RowBuffer
@@ -78,7 +79,7 @@ class LabelMetric(Metric):
         self.multidim_average = multidim_average
         self.ignore_index = ignore_index
         self.validate_args = validate_args
-        self.add_state("invalid", zero_count(2), dist_reduce_fx="sum")
+        self.add_state("invalid", zero_count(), dist_reduce_fx="sum")
 
     @property
     def _samplewise(self) -> bool:
@@ -95,15 +96,14 @@ class LabelMetric(Metric):
         Raises:
             ValueError: There were some.
         """
-        if not self.invalid.is_cpu and self._holder.store.mode is Mode.STEP:
+        if self._holder.store.mode is Mode.STEP:
             return
-        preds, target = self.invalid.tolist()
-        if preds or target:
-            told = " and ".join(f"{n} in `{name}`" for name, n in (("preds", preds), ("target", target)) if n)
+        number = int(self.invalid)
+        if number:
             raise ValueError(
-                f"{type(self).__name__}: labels must be in 0..{self._num_labels - 1}, but {told} were not, on all ranks"
-                " together; they were left out. Correct them, or pass `ignore_index` if a target label marks what to"
-                " leave out; and reset() the metric."
+                f"{type(self).__name__}: labels must be in 0..{self._num_labels - 1}, but {number} in `preds` or"
+                " `target` were not, on all ranks together; they were left out. Correct them, or pass `ignore_index` if"
+                " a target label marks what to leave out; and reset() the metric."
             )
 
     @property
@@ -133,7 +133,8 @@ class BinaryCounts(LabelMetric):
     """
 
     counts: Any  # by target, prediction if scores are logits, prediction if scores are probabilities
-    has_logits: Tensor  # 1 once a score lay outside of [0, 1]
+    lowest: Tensor  # of all scores
+    highest: Tensor
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class BinaryCounts(LabelMetric):
             self.add_state("counts", RowBuffer(), dist_reduce_fx="cat")
         else:
             self.add_state("counts", zero_count(*self._shape), dist_reduce_fx="sum")
-        self.add_state("has_logits", zero_count(), dist_reduce_fx="max")
+        add_range(self)
 
     @property
     def _num_labels(self) -> int:
@@ -185,11 +186,7 @@ class BinaryCounts(LabelMetric):
             return
         scores, target = labels.preds, labels.target
         if scores.is_floating_point():
-            settled = scores if labels.left_out is None else scores.masked_fill(labels.left_out, 0)
-            low, high = torch.aminmax(settled)
-            # Written so that a NaN, which aminmax passes on, sets it: it must not hide a logit of the same batch.
-            outside = ((low >= 0) & (high <= 1)).logical_not()
-            self.has_logits = torch.maximum(self.has_logits, outside.to(self.has_logits.dtype))
+            widen(self, scores, labels.left_out)
             keys = torch.add(scores > self.threshold, target, alpha=4)
             keys = torch.add(keys, scores > logit(self.threshold), alpha=2)
         else:
@@ -224,7 +221,7 @@ class BinaryCounts(LabelMetric):
         """Give counts by target and prediction, int64 of shape `(..., 2, 2)`."""
         self._tell_invalid()
         counts = self._all_counts()
-        return torch.where(self.has_logits > 0, counts.sum(dim=-1), counts.sum(dim=-2))
+        return torch.where(are_logits(self), counts.sum(dim=-1), counts.sum(dim=-2))
 
     def _all_counts(self) -> Tensor:
         if not self._samplewise:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.classification._inputs import binary_labels, logit, multiclass_labels
+from syncmetrics.classification._range import add_range, are_logits, widen
 from syncmetrics.classification.counts import LabelMetric, MultidimAverage, check_threshold
 from syncmetrics.classification.readings import of_task
 from syncmetrics.family.checks import check_int, rounded, safe_divide, zero_count
@@ -140,7 +141,8 @@ class MultilabelExactMatch(LabelMetric):
     plot_upper_bound = 1.0
     correct: Any  # under both readings of scores: as logits, and as probabilities
     total: Tensor
-    has_logits: Tensor
+    lowest: Tensor
+    highest: Tensor
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class MultilabelExactMatch(LabelMetric):
         self.threshold = threshold
         self.add_state("correct", *((RowBuffer(), "cat") if self._samplewise else (zero_count(2), "sum")))
         self.add_state("total", zero_count(), dist_reduce_fx="sum")
-        self.add_state("has_logits", zero_count(), dist_reduce_fx="max")
+        add_range(self)
 
     @property
     def _num_labels(self) -> int:
@@ -195,9 +197,7 @@ class MultilabelExactMatch(LabelMetric):
         self._note(labels)
         scores = labels.preds
         if scores.is_floating_point():
-            low, high = torch.aminmax(scores if labels.left_out is None else scores.masked_fill(labels.left_out, 0))
-            outside = ((low >= 0) & (high <= 1)).logical_not()
-            self.has_logits = torch.maximum(self.has_logits, outside.to(self.has_logits.dtype))
+            widen(self, scores, labels.left_out)
             predicted = torch.stack((scores > logit(self.threshold), scores > self.threshold))
         else:
             predicted = torch.stack((scores, scores)) > 0
@@ -216,7 +216,7 @@ class MultilabelExactMatch(LabelMetric):
         correct = dim_zero_cat(self.correct) if self._samplewise else self.correct
         if self._samplewise and not correct.numel():
             return torch.zeros(0, device=self.device)
-        chosen = torch.where(self.has_logits > 0, correct[..., 0], correct[..., 1])
+        chosen = torch.where(are_logits(self), correct[..., 0], correct[..., 1])
         return rounded(chosen if self._samplewise else safe_divide(chosen, self.total))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from syncmetrics.classification._inputs import count_keys, multiclass_labels
 from syncmetrics.classification.counts import LabelMetric, MultidimAverage, Stats
 from syncmetrics.family.checks import check_int, check_labels, zero_count
+from syncmetrics.family.offenders import reads_data
 from syncmetrics.states import RowBuffer
 
 __all__ = ["MulticlassCounts"]
@@ -201,7 +202,7 @@ def _is_usual(preds: Any, target: Any, num_classes: int) -> bool:
     if not (isinstance(preds, Tensor) and isinstance(target, Tensor)):
         return False
     if (
-        not target.is_cpu
+        not reads_data(target)
         or target.dtype is not torch.int64
         or target.dim() != 1
         or preds.shape[:1] != target.shape

@@ -14,6 +14,7 @@ from syncmetrics.classification._thresholds import check_numbers, check_scores
 from syncmetrics.classification.counts import LabelMetric
 from syncmetrics.family.checks import accumulate_dtype, check_int, zero_count
 from syncmetrics.family.exact import FRACTION_BITS
+from syncmetrics.family.offenders import reads_data
 
 __all__ = ["MultilabelCoverageError", "MultilabelRankingAveragePrecision", "MultilabelRankingLoss"]
 
@@ -69,7 +70,7 @@ class _Ranking(LabelMetric):
         """
         name = type(self).__name__
         check_scores(name, preds)
-        if self.validate_args and preds.is_cpu:
+        if self.validate_args and reads_data(preds):
             check_numbers(name, preds, target, self.ignore_index)
         labels = binary_labels(name, preds.detach(), target, ignore_index=self.ignore_index)
         if preds.ndim < 2 or preds.shape[1] != self.num_labels:

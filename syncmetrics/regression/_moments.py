@@ -27,7 +27,8 @@ class MomentsMetric(Metric):
 
     Products are those of deviations from the mean, so that nothing is lost where the mean is large beside them. Two
     sets of moments are merged by the formulas of Chan, Golub and LeVeque ("Updating formulae and a pairwise algorithm
-    for computing sample variances", 1979). The differences have moments of their own: those of close predictions cannot be had from the others.
+    for computing sample variances", 1979). The differences have moments of their own: those of close predictions cannot
+    be had from the others.
 
     Args:
         num_outputs: How many columns there must be; None for as many as the samples have.

@@ -15,6 +15,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from syncmetrics.states import spec
+from tests.natives import ROWS
 from tests.natives.native import Native, generator
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "of_ours",
     "of_ours_on_device",
     "of_theirs",
+    "page",
     "pretended_device",
     "theirs_of",
     "without_values",
@@ -123,3 +125,63 @@ def of_theirs(row: Native) -> Counter | None:
     """Count what theirs does."""
     theirs = theirs_of(row)
     return None if theirs is None else _counted(theirs, row, row.draw(64, generator(1)))
+
+
+_HEAD = """\
+# What an update asks of torch
+
+To see what a metric costs in a training step, look for it below: the operations that one `update` of 64 samples issues,
+and how often it waits for the device, ours beside torchmetrics {version}. Operations are what reaches a kernel: views
+are not counted. "On a CPU" and "on an accelerator" are two ways of ours: on a CPU labels are read and wrong ones raise
+at once; on an accelerator nobody waits for the data, so what is wrong is counted in a state, which takes a few operations
+more, and `compute` names it. A wait stops the host until the device has done all that was asked of it before, which
+costs more than many operations.
+
+Where ours are more, that buys one of these: sums in float64 of inputs in any dtype (an operation for the conversion, in
+regression and images); states of a fixed size where torchmetrics keeps all samples until `compute` (calibration, Dice,
+cosine similarity); a copy of what is kept, so that the caller may reuse its tensors (curves, ranks, ranked lists); or
+both readings of scores, as probabilities and as logits, so that the value does not depend on the batches.
+
+In all: ours {cpu} operations on a CPU and {device} on an accelerator, without a wait; those of torchmetrics {theirs},
+with {waits} waits. Ours are not more in {fewer} of {rows} rows on a CPU. This page is made by `scripts/metrics
+operations`; that nothing waits is a test (`tests/laws/test_natives.py`), and so is it that no row gets worse than this
+page says (`tests/laws/test_operations.py`).
+
+| metric | ours, on a CPU | ours, on an accelerator | torchmetrics | their waits |
+|---|---|---|---|---|
+"""
+
+
+def table() -> list[tuple[str, int, int | None, int, int]]:
+    """Give, for each row that both have: how it is written, our operations on a CPU and elsewhere, theirs, their waits."""
+    found = []
+    for row in ROWS:
+        if not row.peer:
+            continue
+        theirs = of_theirs(row)
+        if theirs is not None:
+            device = of_ours_on_device(row)
+            cells = (of_ours(row).operations, None if device is None else device.operations)
+            found.append((row.call, *cells, theirs.operations, theirs.waits))
+    return found
+
+
+def page() -> str:
+    """Give the text of the page."""
+    import torchmetrics
+
+    rows = table()
+    head = _HEAD.format(
+        version=torchmetrics.__version__,
+        cpu=sum(cpu for _, cpu, *_ in rows),
+        device=sum(cpu if device is None else device for _, cpu, device, *_ in rows),
+        theirs=sum(theirs for *_, theirs, _ in rows),
+        waits=sum(waits for *_, waits in rows),
+        fewer=sum(cpu <= theirs for _, cpu, _, theirs, _ in rows),
+        rows=len(rows),
+    )
+    lines = [
+        f"| `{call}` | {cpu} | {'' if device is None else device} | {theirs} | {waits} |"
+        for call, cpu, device, theirs, waits in rows
+    ]
+    return head + "\n".join(lines) + "\n"

@@ -32,10 +32,10 @@ _SAMPLES = 40
 _HEAD = """\
 # All metrics
 
-To find a metric, search this page for its name: names, arguments and defaults are those of torchmetrics where it has the
-metric. Each is imported as `from syncmetrics import NAME`, or from the module of its family, `syncmetrics.regression`
-say. The docstring of each has its arguments, its errors and an example; `AUROC(task="binary")` and the like choose among
-`BinaryAUROC`, `MulticlassAUROC` and `MultilabelAUROC`.
+To find a metric, search this page for its name: names, arguments and defaults are those of torchmetrics where it has
+the metric. Each is imported as `from syncmetrics import NAME`, or from the module of its family,
+`syncmetrics.regression` say. The docstring of each has its arguments, its errors and an example; `AUROC(task="binary")`
+and the like choose among `BinaryAUROC`, `MulticlassAUROC` and `MultilabelAUROC`.
 
 - **States** are what a metric accumulates, and what a sync reduces over ranks. Metrics of one family with the same
   settings accumulate the same states: in a `MetricCollection` they are updated once and sent once.
