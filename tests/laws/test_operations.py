@@ -1,4 +1,4 @@
-"""Law: an update asks no more of torch than docs/operations.md says, and that page is what the table of metrics gives."""
+"""Law: an update asks no more of torch than docs/operations.md says; and the page of all metrics is up to date."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.natives.operations import of_ours, of_theirs
 from tests.natives.page import page
 
 pytest.importorskip("torchmetrics")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*torch.jit", "ignore::UserWarning")
 DOCS = Path(__file__).parents[2] / "docs"
 
 

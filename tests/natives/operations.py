@@ -133,9 +133,9 @@ _HEAD = """\
 To see what a metric costs in a training step, look for it below: the operations that one `update` of 64 samples issues,
 and how often it waits for the device, ours beside torchmetrics {version}. Operations are what reaches a kernel: views
 are not counted. "On a CPU" and "on an accelerator" are two ways of ours: on a CPU labels are read and wrong ones raise
-at once; on an accelerator nobody waits for the data, so what is wrong is counted in a state, which takes a few operations
-more, and `compute` names it. A wait stops the host until the device has done all that was asked of it before, which
-costs more than many operations.
+at once; on an accelerator nobody waits for the data, so what is wrong is counted in a state, which takes a few
+operations more, and `compute` names it. A wait stops the host until the device has done all that was asked of it
+before, which costs more than many operations.
 
 Where ours are more, that buys one of these: sums in float64 of inputs in any dtype (an operation for the conversion, in
 regression and images); states of a fixed size where torchmetrics keeps all samples until `compute` (calibration, Dice,
@@ -153,7 +153,7 @@ page says (`tests/laws/test_operations.py`).
 
 
 def table() -> list[tuple[str, int, int | None, int, int]]:
-    """Give, for each row that both have: how it is written, our operations on a CPU and elsewhere, theirs, their waits."""
+    """Give, for each row that both have: its call, our operations on a CPU and elsewhere, theirs, and their waits."""
     found = []
     for row in ROWS:
         if not row.peer:
