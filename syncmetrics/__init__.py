@@ -152,15 +152,16 @@ _ROOMS = {
         "WordInfoPreserved",
     ),
     "transport": ("WORLD", "set_sync_timeout"),
-    "wrappers": ("ClasswiseWrapper",),
+    "wrappers": ("ClasswiseWrapper", "CompositionalMetric"),
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = sorted([*_WHERE, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-# Who wants to know our metrics, and who knows others: these rooms are imported when it comes to that.
+# Who wants to know our metrics, who knows others, and who gives what `a + b` is: imported when it comes to that.
 registry.enter_room_of_recognisers("syncmetrics.foreign")
+registry.enter_composer("syncmetrics.wrappers.composition")
 registry.enter_host("torchmetrics.metric", "syncmetrics.foreign.hosts")
 registry.enter_host("torchmetrics.wrappers.tracker", "syncmetrics.foreign.hosts")
 registry.enter_host("lightning.pytorch.core.module", "syncmetrics.frameworks.lightning")

@@ -213,6 +213,7 @@ from syncmetrics.testing import run_ranks as run_ranks
 from syncmetrics.transport import WORLD as WORLD
 from syncmetrics.transport import set_sync_timeout as set_sync_timeout
 from syncmetrics.wrappers import ClasswiseWrapper as ClasswiseWrapper
+from syncmetrics.wrappers import CompositionalMetric as CompositionalMetric
 
 __version__: str
 from syncmetrics.image import PeakSignalNoiseRatio as PeakSignalNoiseRatio

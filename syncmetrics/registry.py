@@ -1,7 +1,8 @@
 """Tables that the core reads, and in which rooms above enter themselves: so no room of the core names one of them.
 
 Two questions are asked: who wants to know that a metric was made (a host, as torchmetrics' containers and Lightning
-are), and who knows an object that is no metric of ours. The rooms that answer are imported when it comes to that.
+are), and who knows an object that is no metric of ours. And something is asked for: the metric that an operator gives.
+The rooms that answer are imported when it comes to that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["enter_host", "enter_recogniser", "enter_room_of_recognisers", "meet_hosts", "recognise"]
+__all__ = [
+    "compose",
+    "enter_composer",
+    "enter_host",
+    "enter_recogniser",
+    "enter_room_of_recognisers",
+    "meet_hosts",
+    "recognise",
+]
 
 #: Modules of other packages, and the room of ours whose `meet` introduces our metrics to one that is loaded.
 _hosts: dict[str, str] = {}
@@ -20,6 +29,9 @@ _met: set[str] = set()
 #: Rooms to import before an object is called unknown, and what they have entered.
 _rooms: list[str] = []
 _recognisers: list[Callable[[Any], Any]] = []
+
+#: The room whose `compose` gives what an operator makes of metrics.
+_composers: list[str] = []
 
 
 def enter_host(module: str, room: str) -> None:
@@ -57,3 +69,19 @@ def recognise(thing: Any) -> Any:
         if known is not None:
             return known
     return None
+
+
+def enter_composer(room: str) -> None:
+    """Have `room.compose(operator, a, b)` give the metric that an operator makes of others."""
+    _composers.append(room)
+
+
+def compose(operator: Callable[..., Any], a: Any, b: Any) -> Any:
+    """Give the metric that an operator makes of metrics, numbers and tensors; NotImplemented for anything else.
+
+    Args:
+        operator: What is done with the values.
+        a: What is on the left of it.
+        b: What is on the right; None for an operator of one.
+    """
+    return importlib.import_module(_composers[-1]).compose(operator, a, b)

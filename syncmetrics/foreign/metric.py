@@ -33,6 +33,7 @@ class AdaptedMetric(Metric):
     def __init__(self, metric: Any, adapter: Adapter, **kwargs: Any) -> None:
         super().__init__(process_group=adapter.process_group(metric), **kwargs)
         self.inner = metric
+        self.higher_is_better = getattr(metric, "higher_is_better", None)
         self._adapter = adapter
         self._shown: list[list[Callable[[], None]]] = []
         self._holder.merges = False  # a metric around this one adds a batch by updating, not by merging states

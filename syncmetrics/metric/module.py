@@ -778,10 +778,10 @@ def _say(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}... (digest {zlib.crc32(text.encode()):08x})"
 
 
-def _metrics_inside(module: nn.Module) -> Iterator[StatefulModule]:
-    """Give the outermost metrics inside a module: those inside of them are theirs to reset."""
+def _metrics_inside(module: nn.Module) -> Iterator[Any]:
+    """Give the outermost metrics and collections inside a module: those inside of them are theirs to reset."""
     for child in module.children():
-        if isinstance(child, StatefulModule):
+        if isinstance(child, Host):
             yield child
         else:
             yield from _metrics_inside(child)

@@ -36,6 +36,7 @@ from syncmetrics.metric.update import (
     mark_ready,
     owners_of,
     raw_update,
+    update_owners,
 )
 from syncmetrics.metric.value import evaluate, hand_out
 from syncmetrics.schedule.lanes import step_lane
@@ -157,19 +158,20 @@ def _update_with(
         graph: Whether a graph is recorded.
         repeats: Where to put what each is before the batch; None if nobody asks.
     """
-    kept = False
-    for name, metric in owners:
+
+    def update(name: str, metric: StatefulModule) -> None:
         if repeats is not None:
             repeats[name] = Again(metric)
         if graph and metric.is_differentiable:
-            kept = True
             with torch.enable_grad():
                 apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
         else:
             apply_update(metric, raw_update(metric), args, chosen(name))
         if repeats is not None:
             repeats[name].note_updated()
-    return kept
+
+    update_owners(owners, update)
+    return graph and any([metric.is_differentiable for _, metric in owners])  # noqa: C419 - on the way of every step
 
 
 def _value_of(metric: StatefulModule, graph: bool) -> Any:
@@ -299,10 +301,11 @@ def _take_in(
     if not full:
         absorb([one.arrived for one in brought])
         return
+    merged = [metric for name, metric in owners if name not in full]
     stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
+    stores -= {id(metric._core._holder.store) for metric in merged}  # it is inside of one of those, and beside it
     with all_or_nothing(full.values()):
-        for name, metric in full.items():
-            update(name, metric)
+        update_owners(list(full.items()), update, merged)
         absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
 
 
@@ -337,7 +340,7 @@ def _differs(name: str, metric: StatefulModule, deltas: Mapping[int, Merged], up
             states, count = node.store.local
             shown.append(node)
             node.store.show(own_copy(states), count, Mode.STEP)
-        update(name, metric, for_good=False)
+        update_owners([(name, metric)], partial(update, for_good=False))
         updated = [node.store.states for node in nodes]
     finally:
         put_back(shown)

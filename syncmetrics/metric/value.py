@@ -50,6 +50,8 @@ def wrap_compute(function: Callable[..., Any]) -> Callable[..., Any]:
         if type(self).compute is not wrapped:  # reached through super()
             return function(self, *args, **kwargs)
         if self._core._holder.store.mode is Mode.STEP:  # what one batch brought, inside of a metric around this one
+            if self.is_differentiable and torch.is_grad_enabled():
+                return function(self, *args, **kwargs)
             return without_grad(function, self, args, kwargs)
         with eager():
             return compute(one(self), args, kwargs)[""]
