@@ -152,7 +152,19 @@ _ROOMS = {
         "WordInfoPreserved",
     ),
     "transport": ("WORLD", "set_sync_timeout"),
-    "wrappers": ("ClasswiseWrapper", "CompositionalMetric"),
+    "wrappers": (
+        "BinaryTargetTransformer",
+        "BootStrapper",
+        "ClasswiseWrapper",
+        "CompositionalMetric",
+        "LambdaInputTransformer",
+        "MetricInputTransformer",
+        "MetricTracker",
+        "MinMaxMetric",
+        "MultioutputWrapper",
+        "MultitaskWrapper",
+        "Running",
+    ),
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 

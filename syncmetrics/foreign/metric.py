@@ -102,7 +102,7 @@ class AdaptedMetric(Metric):
     def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.inner.update).parameters
 
-    def _before(self) -> list[tuple[str, Callable[[], list[str]]]]:
+    def _before_guests(self) -> list[tuple[str, Callable[[], list[str]]]]:
         undo = [node.adapter.before(node.metric) for node in self._guests()]
 
         def put_back() -> list[str]:
@@ -110,7 +110,7 @@ class AdaptedMetric(Metric):
                 one()
             return []
 
-        return [*super()._before(), (self._label, put_back)]
+        return [(self._label, put_back)]
 
     def _guests(self) -> list[ForeignNode]:
         return [node for node, _ in foreign_nodes("", self.inner, self._adapter) if isinstance(node, ForeignNode)]

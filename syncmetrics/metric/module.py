@@ -658,8 +658,16 @@ class StatefulModule(nn.Module, Host):
         What puts it back gives the names of the states that it could not put back.
         """
         if not self._modules:
-            return [(self._label, self._holder.before())]
-        return [(node.label, holder.before()) for node in self._nodes() for holder in node.owners]
+            return [(self._label, self._holder.before()), *self._before_guests()]
+        found = [(node.label, holder.before()) for node in self._nodes() for holder in node.owners]
+        for module in self.modules():
+            if isinstance(module, StatefulModule):
+                found += module._before_guests()
+        return found
+
+    def _before_guests(self) -> list[tuple[str, Callable[[], list[str]]]]:
+        """Likewise for what is in metrics of other libraries, which keep it themselves."""
+        return []
 
     def _derive(self, key: Hashable, function: Callable[..., Any], *args: Any) -> Any:
         """Give what a function makes of the states that are shown: computed once for all metrics that share them."""

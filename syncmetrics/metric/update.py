@@ -353,7 +353,7 @@ class all_or_nothing:  # noqa: N801 - it stands in a `with` statement
         self._undo: list[Any] = []
         for metric in metrics:
             core = metric._core
-            if core._modules or type(core)._before is not StatefulModule._before:
+            if core._modules or type(core)._before_guests is not StatefulModule._before_guests:
                 self._undo += core._before()
             else:  # likewise, in less time
                 holder = core._holder

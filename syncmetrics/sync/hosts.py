@@ -71,6 +71,9 @@ class Host:
     def _go_on_from(self, steps: Sequence[int]) -> None:
         """Count steps from here on."""
 
+    def _begin_as(self, steps: Sequence[int]) -> None:
+        """Make place for what was saved where `_steps_taken` gave these numbers."""
+
     def _hosted_before_update(self, act: Callable[[], None]) -> None:
         """Have something done once, before the next batch is added."""
         for node, _ in self._hosted(""):
