@@ -73,10 +73,14 @@ def policy_of(inner: Iterable[Inner]) -> dict[str, Any]:
     return {**found[0], "process_group": metrics[0]._books.group} if found else {}
 
 
-def take_over(wrapper: Metric, inner: Metric) -> None:
-    """Say of a wrapper what the metric inside says of its value."""
-    wrapper.higher_is_better = inner.higher_is_better
-    wrapper.is_differentiable = inner.is_differentiable
+def take_over(wrapper: Metric, inner: Iterable[Inner]) -> None:
+    """Say of a wrapper what the metrics inside say of themselves."""
+    metrics = [metric for one in inner for metric in (one.values() if isinstance(one, MetricCollection) else [one])]
+    better, graphs = {m.higher_is_better for m in metrics}, {m.is_differentiable for m in metrics}
+    full = {m.full_state_update for m in metrics}
+    wrapper.higher_is_better = better.pop() if len(better) == 1 else None
+    wrapper.is_differentiable = graphs.pop() if len(graphs) == 1 else False
+    wrapper.full_state_update = True if True in full else None if None in full else False
 
 
 def value_of(inner: Inner) -> Any:

@@ -83,7 +83,7 @@ class BootStrapper(Metric):
         self.quantile = _quantiles(quantile)
         self.sampling_strategy = sampling_strategy
         self.seed = _seed(generator)
-        take_over(self, inner)
+        take_over(self, [inner])
         self.is_differentiable = False
 
     @property

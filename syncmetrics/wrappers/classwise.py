@@ -39,7 +39,7 @@ class ClasswiseWrapper(Metric):
         num_classes = getattr(metric, "num_classes", None)
         super().__init__(**policy_of([inner]))
         self.metric = inner
-        take_over(self, inner)
+        take_over(self, [inner])
         if labels is None:
             if not isinstance(num_classes, int):
                 raise ValueError(f"`labels` must be given for {name}, which does not say its `num_classes`.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from syncmetrics import registry
 from syncmetrics.metric import Metric
 from syncmetrics.metric.update import pass_on
-from syncmetrics.wrappers._inner import as_metric, policy_of
+from syncmetrics.wrappers._inner import as_metric, policy_of, take_over
 
 __all__ = ["CompositionalMetric", "compose"]
 
@@ -68,8 +68,8 @@ class CompositionalMetric(Metric):
                 self.register_buffer(name, operand.detach().clone(), persistent=False)
             else:
                 setattr(self, name, operand)
-        told = {metric.is_differentiable for metric in metrics}
-        self.is_differentiable = told.pop() if len(told) == 1 else False
+        take_over(self, metrics)
+        self.higher_is_better = None
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update each of the metrics once, with those of the keyword arguments that its `update` takes."""

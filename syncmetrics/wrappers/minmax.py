@@ -50,7 +50,7 @@ class MinMaxMetric(Metric):
         inner = as_metric("base_metric", base_metric)
         super().__init__(**{**policy_of([inner]), **kwargs})
         self._base_metric = inner
-        take_over(self, inner)
+        take_over(self, [inner])
         # Plain numbers in a list: those of all ranks come together whether or not they have seen an update.
         self.add_state("range_kept", [], dist_reduce_fx=None)
 

@@ -62,7 +62,7 @@ class MultioutputWrapper(Metric):
         self.output_dim = output_dim
         self.remove_nans = remove_nans
         self.squeeze_outputs = squeeze_outputs
-        take_over(self, inner)
+        take_over(self, [inner])
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update each metric with its output.

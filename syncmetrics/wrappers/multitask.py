@@ -9,7 +9,7 @@ from torch import nn
 
 from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.metric.names import check_affix
-from syncmetrics.wrappers._inner import as_inner, policy_of, value_of
+from syncmetrics.wrappers._inner import as_inner, policy_of, take_over, value_of
 
 __all__ = ["MultitaskWrapper"]
 
@@ -51,10 +51,7 @@ class MultitaskWrapper(Metric):
         super().__init__(**policy_of(inner.values()))
         self.task_metrics = nn.ModuleDict(inner)
         self._prefix, self._postfix = check_affix("prefix", prefix) or "", check_affix("postfix", postfix) or ""
-        told = {metric.higher_is_better for metric in self.values() if isinstance(metric, Metric)}
-        self.higher_is_better = told.pop() if len(told) == 1 else None
-        graphs = {metric.is_differentiable for metric in self.values() if isinstance(metric, Metric)}
-        self.is_differentiable = graphs.pop() if len(graphs) == 1 else False
+        take_over(self, inner.values())
 
     def update(self, task_preds: Mapping[str, Any], task_targets: Mapping[str, Any]) -> None:
         """Update the metrics of every task with its predictions and targets.

@@ -13,6 +13,7 @@ from syncmetrics.errors import StateError
 from syncmetrics.family.checks import check_int
 from syncmetrics.metric import Metric
 from syncmetrics.metric.module import StatefulModule
+from syncmetrics.states.joined import JoinedRows
 from syncmetrics.states.merge import merge_over_time, own_copy
 from syncmetrics.states.spec import States
 from syncmetrics.states.store import Mode
@@ -48,8 +49,6 @@ class Running(Metric):
         5.0
     """
 
-    #: The update that leaves the window makes place for the new one: a batch cannot be merged into what is there.
-    full_state_update = True
     turns: list[int]
 
     def __init__(self, base_metric: Any, window: int = 5) -> None:
@@ -65,7 +64,9 @@ class Running(Metric):
         super().__init__(**policy_of([inner]))
         self.window = window
         self.slots = nn.ModuleList([copy.deepcopy(inner) for _ in range(window)])
-        take_over(self, inner)
+        take_over(self, [inner])
+        # The update that leaves the window makes place for the new one: a batch cannot be merged into what is there.
+        self.full_state_update = True
         # How many updates there were, in a list: a number that no update waits for, and of each rank in a sync.
         self.add_state("turns", [], dist_reduce_fx=None)
 
@@ -112,19 +113,24 @@ class Running(Metric):
 
 def _merged(parts: tuple[Part, ...]) -> Merged:
     """Merge what each update has brought, in their order."""
-    states: States = parts[0].states
+    states = _apart(parts[0].states)
     count = parts[0].update_count
     for part in parts[1:]:
         if not part.update_count:
             continue
         if not count:
-            states = part.states
+            states = _apart(part.states)
         elif part.merge is not None:
-            states = part.merge(states, part.states)
+            states = part.merge(states, _apart(part.states))
         else:
-            states = merge_over_time(part.specs, states, part.states, (count, part.update_count))
+            states = merge_over_time(part.specs, states, _apart(part.states), (count, part.update_count))
         count += part.update_count
     return Merged(own_copy(states), count)
+
+
+def _apart(states: States) -> States:
+    """Give states whose lists have their elements, for they are to be joined to others."""
+    return {name: list(value) if isinstance(value, JoinedRows) else value for name, value in states.items()}
 
 
 def _empty(metric: StatefulModule) -> None:

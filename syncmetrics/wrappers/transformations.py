@@ -46,8 +46,7 @@ class MetricInputTransformer(Metric):
         inner = as_inner("wrapped_metric", wrapped_metric)
         super().__init__(**{**policy_of([inner]), **kwargs})
         self.wrapped_metric = inner
-        if isinstance(inner, Metric):
-            take_over(self, inner)
+        take_over(self, [inner])
 
     def transform_pred(self, pred: Any) -> Any:
         """Give what the metric inside gets as predictions: here, what was given."""

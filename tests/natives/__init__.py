@@ -1,8 +1,8 @@
 """The table of all metrics of the package: data, and no tests. `tests/laws/test_natives.py` takes them through."""
 
-from tests.natives import classification, image, segmentation, text
+from tests.natives import classification, image, segmentation, text, wrappers
 from tests.natives.native import Native
 
 __all__ = ["ROWS"]
 
-ROWS: list[Native] = [*classification.ROWS, *text.ROWS, *segmentation.ROWS, *image.ROWS]
+ROWS: list[Native] = [*classification.ROWS, *text.ROWS, *segmentation.ROWS, *image.ROWS, *wrappers.ROWS]
