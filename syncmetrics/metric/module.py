@@ -634,12 +634,20 @@ class StatefulModule(nn.Module, Host):
         """Give this metric and all metrics inside it, each once."""
         if not self._modules:
             return [self._node(path, [(path, self)])]
-        nodes, seen = [], set()
+        nodes, seen = [], set[int]()
+        sharing: dict[int, list[tuple[str, StatefulModule]]] = {}  # of collections inside
         for name, module in self.named_modules():
-            if isinstance(module, StatefulModule) and module._core is module and id(module._holder.store) not in seen:
-                seen.add(id(module._holder.store))
-                where = ".".join(part for part in (path, name) if part)
-                nodes.append(module._node(where, [(where, module)]))
+            where = ".".join(part for part in (path, name) if part)
+            if isinstance(module, StatefulModule):
+                if module._core is module and not {id(module._holder), id(module._holder.store)} & seen:
+                    some = sharing.get(id(module), [(where, module)])
+                    for _, metric in some:
+                        seen |= {id(metric._holder), id(metric._holder.store)}
+                    nodes.append(some[0][1]._node(some[0][0], some))
+            elif isinstance(module, Host):
+                for group in module._hosted_groups():
+                    named = [(f"{where}.{inner}", metric) for inner, metric in group]
+                    sharing.update({id(metric): named for _, metric in named})
         return nodes
 
     def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:

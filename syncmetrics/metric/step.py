@@ -294,7 +294,7 @@ def _take_in(
     """
     lost = [id(one.holder.store) for one in brought if one.is_lost()]
     if lost:
-        full |= {name: m for name, m in owners if any(id(node.store) in lost for node in m._core._nodes())}
+        full |= {name: m for name, m in owners if any(id(s) in lost for node in m._core._nodes() for s in node.stores)}
     if trial:
         deltas = {id(one.holder.store): one.delta for one in brought}
         full |= {name: m for name, m in trial.items() if name not in full and _differs(name, m, deltas, update)}
@@ -302,7 +302,7 @@ def _take_in(
         absorb([one.arrived for one in brought])
         return
     merged = [metric for name, metric in owners if name not in full]
-    stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
+    stores = {id(store) for metric in full.values() for node in metric._core._nodes() for store in node.stores}
     stores -= {id(metric._core._holder.store) for metric in merged}  # it is inside of one of those, and beside it
     with all_or_nothing(full.values()):
         update_owners(list(full.items()), update, merged)
@@ -332,7 +332,7 @@ def _is_due(metric: StatefulModule) -> bool:
 
 def _differs(name: str, metric: StatefulModule, deltas: Mapping[int, Merged], update: Callable[..., None]) -> bool:
     """Whether it makes a difference that a batch is merged and not updated with. Nothing is changed by the question."""
-    nodes = metric._core._nodes()
+    nodes = [one for node in metric._core._nodes() for one in node.apart]
     merged = [_merged(node, deltas[id(node.store)]) for node in nodes]
     shown: list[Node] = []
     try:

@@ -46,6 +46,10 @@ class Host:
         """Give the nodes that may be synced together in one step, for each sync that there may be."""
         return []
 
+    def _hosted_groups(self) -> list[list[tuple[str, Any]]]:
+        """Give the metrics that may share their states, with their names, for each group of several."""
+        return []
+
     def _hosted_value(self) -> Any:
         """Give the value of what is shown."""
         raise NotImplementedError

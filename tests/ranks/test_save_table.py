@@ -12,9 +12,18 @@ import torch
 from torch import Tensor
 
 import syncmetrics
-from syncmetrics import ClasswiseWrapper, Metric, MetricCollection, MulticlassAccuracy, load_state, save_state
+from syncmetrics import (
+    Metric,
+    MetricCollection,
+    MetricTracker,
+    MinMaxMetric,
+    MulticlassAccuracy,
+    load_state,
+    save_state,
+)
 from syncmetrics.checkpoint.saved import pack
 from syncmetrics.transport.threads import run_threads
+from tests.natives import wrappers
 
 BEFORE, AFTER = (1, 2, 3, 4), (1, 2, 3, 5)
 WHEN = ("before an update", "in the middle", "while synced")
@@ -63,16 +72,22 @@ def _native(name: str) -> Make:
     return lambda: getattr(syncmetrics, name)(**options)
 
 
+def _tracker() -> Any:
+    tracker = MetricTracker(MulticlassAccuracy(num_classes=3))
+    tracker.increment()
+    return tracker
+
+
 def _makes() -> dict[str, tuple[Make, Callable[[int], tuple[Tensor, ...]]]]:
     found: dict[str, Any] = {}
     for name in syncmetrics.__all__:
         cls = getattr(syncmetrics, name)
-        if isinstance(cls, type) and issubclass(cls, Metric) and cls not in (Metric, ClasswiseWrapper):
+        if isinstance(cls, type) and issubclass(cls, Metric) and cls is not Metric:
             found[name] = (_native(name), BATCHES.get(name, _classes))
-    found["ClasswiseWrapper"] = (
-        lambda: ClasswiseWrapper(MulticlassAccuracy(num_classes=3, average=None), ["a", "b", "c"]),
-        _classes,
-    )
+    found |= {row.name: (row.make, row.batch) for row in reversed(wrappers.ROWS)}
+    # What it gives in between is in the range of what it gives in the end, so it is asked for the value alone.
+    found["MinMaxMetric"] = (lambda: MinMaxMetric(_native("MulticlassAccuracy")())["raw"], _classes)
+    found["MetricTracker"] = (_tracker, _classes)
     found["MetricCollection"] = (
         lambda: MetricCollection([_native("MulticlassAccuracy")(), _native("MulticlassConfusionMatrix")()]),
         _classes,
