@@ -181,7 +181,9 @@ class _AdaptedNode(Node):
 
     def shown_part(self) -> Part:
         step = Node.shown_part(self)
-        return replace(self.local_part(), epoch=step.epoch, settings=step.settings)
+        return replace(
+            self.local_part(), update_count=self.store.update_count, epoch=step.epoch, settings=step.settings
+        )
 
     def show_fresh(self) -> None:
         before = [guest.adapter.before(guest.metric) for guest in self.guests]

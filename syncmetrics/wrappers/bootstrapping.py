@@ -143,6 +143,9 @@ class BootStrapper(Metric):
     def _own_ids(self, count: int) -> Tensor:
         store = self._holder.store
         before = store.local[1] if store.mode is Mode.STEP else store.update_count - 1
+        # A state dict brings the counts of the metrics inside, but not that of a metric without states.
+        inside = [m._core._holder.store.local[1] for m in self.metrics.modules() if isinstance(m, Metric)]
+        before = max(before, *inside)
         return ids_of_place(self._route().transport.rank, before, count)
 
     def _update_parameters(self) -> Mapping[str, inspect.Parameter]:

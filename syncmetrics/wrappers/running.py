@@ -74,7 +74,7 @@ class Running(Metric):
         """Add a batch, and forget that of `window` updates before."""
         turn = max(self.turns, default=0)
         slot = self._slot(turn)
-        if slot.update_count:
+        if any(node.update_count for node in slot._nodes()):
             _empty(slot)
         slot.update(*args, **kwargs)
         self.turns = [turn + 1]
