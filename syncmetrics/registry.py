@@ -72,16 +72,15 @@ def recognise(thing: Any) -> Any:
 
 
 def enter_composer(room: str) -> None:
-    """Have `room.compose(operator, a, b)` give the metric that an operator makes of others."""
+    """Have `room.compose(operator, *operands)` give the metric that an operator makes of others."""
     _composers.append(room)
 
 
-def compose(operator: Callable[..., Any], a: Any, b: Any) -> Any:
+def compose(operator: Callable[..., Any], *operands: Any) -> Any:
     """Give the metric that an operator makes of metrics, numbers and tensors; NotImplemented for anything else.
 
     Args:
         operator: What is done with the values.
-        a: What is on the left of it.
-        b: What is on the right; None for an operator of one.
+        *operands: What they are, one or two.
     """
-    return importlib.import_module(_composers[-1]).compose(operator, a, b)
+    return importlib.import_module(_composers[-1]).compose(operator, *operands)

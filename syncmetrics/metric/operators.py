@@ -106,19 +106,19 @@ class Operators:
         return registry.compose(operator.ge, self, other)
 
     def __abs__(self) -> Any:
-        return registry.compose(operator.abs, self, None)
+        return registry.compose(operator.abs, self)
 
     def __neg__(self) -> Any:
-        return registry.compose(operator.neg, self, None)
+        return registry.compose(operator.neg, self)
 
     def __pos__(self) -> Any:
-        return registry.compose(operator.pos, self, None)
+        return registry.compose(operator.pos, self)
 
     def __invert__(self) -> Any:
-        return registry.compose(operator.invert, self, None)
+        return registry.compose(operator.invert, self)
 
     def __inv__(self) -> Any:
         return ~self
 
     def __getitem__(self, index: Any) -> Any:
-        return registry.compose(operator.itemgetter(index), self, None)
+        return registry.compose(operator.itemgetter(index), self)

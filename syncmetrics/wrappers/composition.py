@@ -111,16 +111,16 @@ class CompositionalMetric(Metric):
         return {name: p for metric in self._leaves() for name, p in metric._update_parameters().items()}
 
 
-def compose(operator: Callable[..., Any], a: Any, b: Any) -> Any:
+def compose(operator: Callable[..., Any], *operands: Any) -> Any:
     """Give the metric that an operator makes of metrics, numbers and tensors; NotImplemented for anything else."""
-    if all(_is_operand(one) for one in (a, b)):
-        return CompositionalMetric(operator, a, b)
+    if all(map(_is_operand, operands)):
+        return CompositionalMetric(operator, *operands)
     return NotImplemented
 
 
 def _is_operand(given: Any) -> bool:
-    known = given is None or isinstance(given, (Metric, Tensor, numbers.Number))
-    return known or registry.recognise(given) is not None
+    known = isinstance(given, (Metric, Tensor, numbers.Number))
+    return known or (given is not None and registry.recognise(given) is not None)
 
 
 def _operand(argument: str, given: Any) -> Any:
