@@ -62,8 +62,8 @@ def enter_recogniser(recogniser: Callable[[Any], Any]) -> None:
 
 def recognise(thing: Any) -> Any:
     """Give what takes the part of a metric for an object that is none of ours; None if nobody knows it."""
-    while _rooms:
-        importlib.import_module(_rooms.pop())
+    for room in _rooms:
+        importlib.import_module(room)  # which waits for another thread that has begun to
     for recogniser in _recognisers:
         known = recogniser(thing)
         if known is not None:

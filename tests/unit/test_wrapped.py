@@ -549,3 +549,50 @@ def test_a_tracker_in_a_state_dict() -> None:
     other.load_state_dict(model.state_dict())
     assert other["tracker"].compute_all().tolist() == [2, 7, 3]
     assert tracker.to("cpu").best_metric() == 7
+
+
+# -- the other ways to a value of all ranks
+
+
+@EACH
+def test_all_ways_lead_to_one_value(name: str, inner: str) -> None:
+    def run(rank: int, world_size: int) -> Any:
+        metric = make(name, inner)
+        for seed in range(2 * rank):  # rank 0 has no data
+            metric.update(*given(name, 10 * rank + seed))
+        before = local_bits(metric)
+        found = [metric.compute_async().wait(), metric.compute()]
+        with metric.sync_context():
+            found.append(metric.compute())
+        with syncmetrics.synced(metric):
+            found.append(metric.compute())
+        if "MinMax" not in name and name != "nested":
+            assert local_bits(metric) == before
+        return [bits(value) for value in found]
+
+    results = run_threads(run, 2)
+    assert all(value == results[0][0] for found in results for value in found)
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+@pytest.mark.parametrize("inner", ["ours", "of rows"])
+def test_steps_of_all_ranks_and_a_value_that_one_rank_computes(name: str, inner: str) -> None:
+    cls = BinaryAccuracy if inner == "ours" else BinaryAUROC
+    if name == "MultitaskWrapper":
+        return  # whose other metrics are synced otherwise
+
+    def run(rank: int, world_size: int) -> Any:
+        metric = WRAPPED[name](cls(dist_sync_on_step=True, compute_on=1))
+        assert metric.dist_sync_on_step
+        steps = [metric(*given(name, 10 * rank + seed)) for seed in range(3)]
+        return [bits(step) for step in steps], bits(metric.compute())
+
+    results = run_threads(run, 2)
+    assert results[0] == results[1]
+    if name != "BootStrapper":
+        for seed in range(3):
+            one = make(name, inner)
+            for rank in range(2):
+                one.update(*given(name, 10 * rank + seed))
+            if not name.startswith("Running"):
+                assert results[0][0][seed] == bits(one.compute())
