@@ -16,6 +16,7 @@ Whatever is raised, no state of any metric is changed.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -74,6 +75,9 @@ def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due
     """
     chosen = keywords(members, kwargs)
     own = [name for name, metric in members.metrics.items() if name and _has_own_forward(metric)]
+    if own and len(own) < len(members.metrics):  # one that is inside of another member too is stepped with that
+        inside = Counter(id(module) for module in members.inside())
+        own = [name for name in own if inside[id(members.metrics[name])] == 1]
     if not own:
         return _step(members, args, chosen, due)
     rest = members.without(own)

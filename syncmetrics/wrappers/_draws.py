@@ -12,6 +12,7 @@ __all__ = ["ids_of_place", "poisson_counts", "uniform_places"]
 
 _BITS = 53  #: of a draw
 _SIGN = 1 << 63
+_CPU = torch.device("cpu")  # whatever device new tensors are made on: nothing is to wait for the numbers
 
 
 def _signed(number: int) -> int:
@@ -28,7 +29,7 @@ def _shifted(bits: Tensor, by: int) -> Tensor:
 
 
 def _mixed(bits: Tensor) -> Tensor:
-    bits = (bits + _GOLDEN) if bits.dtype == torch.int64 else bits.to(torch.int64) + _GOLDEN
+    bits = bits + _GOLDEN
     bits = (bits ^ _shifted(bits, 30)) * _FIRST
     bits = (bits ^ _shifted(bits, 27)) * _SECOND
     return bits ^ _shifted(bits, 31)
@@ -42,19 +43,20 @@ def ids_of_place(rank: int, turn: int, count: int) -> Tensor:
         turn: How many batches it has seen before.
         count: How many they are.
     """
-    where = _mixed(_mixed(torch.tensor(rank)) ^ turn)
-    return _mixed(where ^ torch.arange(count))
+    where = _mixed(_mixed(torch.tensor(rank, device=_CPU)) ^ turn)
+    return _mixed(where ^ torch.arange(count, device=_CPU))
 
 
 def _draws(seed: int, replicates: int, ids: Tensor) -> Tensor:
     """Give a whole number below 2**53 for each replicate and each id, of shape `(replicates, len(ids))`."""
-    keys = _mixed(_mixed(torch.tensor(_signed(seed))) ^ torch.arange(replicates))
+    keys = _mixed(_mixed(torch.tensor(_signed(seed), device=_CPU)) ^ torch.arange(replicates, device=_CPU))
     return _shifted(_mixed(keys[:, None] ^ _mixed(ids)), 64 - _BITS)
 
 
 #: The distribution function of the Poisson distribution with mean 1, in units of a draw.
 _POISSON = torch.tensor(
-    [int(p * (1 << _BITS)) for p in itertools.accumulate(math.exp(-1) / math.factorial(k) for k in range(19))]
+    [int(p * (1 << _BITS)) for p in itertools.accumulate(math.exp(-1) / math.factorial(k) for k in range(19))],
+    device=_CPU,
 )
 
 

@@ -185,7 +185,7 @@ def _count(given: Sequence[Any]) -> int:
 
 
 def _checked(ids: Any, count: int) -> Tensor:
-    found = ids if isinstance(ids, Tensor) else torch.tensor(list(ids), dtype=torch.int64)
+    found = ids if isinstance(ids, Tensor) else torch.tensor(list(ids), dtype=torch.int64, device="cpu")
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise TypeError(f"BootStrapper: `ids` must be whole numbers, but are {found.dtype} instead.")
     if found.shape != (count,):

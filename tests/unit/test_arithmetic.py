@@ -286,3 +286,37 @@ def test_keyword_arguments_and_settings() -> None:
     assert list(collection.compute()) == ["sum", "perclass_0", "perclass_1", "var"]
     metric = MulticlassAccuracy(num_classes=2) * torch.tensor(2.0)
     assert metric.to("meta").metric_b.device.type == "meta" == metric.metric_a.device.type
+
+
+def test_metrics_that_share_their_states_with_others_outside() -> None:
+    """What is done to an operator's value is done to its metrics, and not to those that they shared states with."""
+    for how in ("update", "forward"):
+        shared = MetricCollection([BinaryPrecision(), BinaryRecall(), BinaryF1Score()])
+        shared.update(*_batch(0))
+        metric = shared["BinaryPrecision"] * shared["BinaryRecall"]
+        if how == "update":
+            metric.update(*_batch(1))
+        else:
+            alone = BinaryPrecision()(*_batch(1)) * BinaryRecall()(*_batch(1))
+            assert bits(metric(*_batch(1))) == bits(alone)
+        assert [one.update_count for one in shared.values()] == [2, 2, 1]
+        right = MetricCollection([BinaryPrecision(), BinaryRecall(), BinaryF1Score()])
+        right.update(*_batch(0))
+        assert bits(shared.compute()["BinaryF1Score"]) == bits(right.compute()["BinaryF1Score"])
+        right.update(*_batch(1))
+        value = right.compute()
+        assert bits(metric.compute()) == bits(value["BinaryPrecision"] * value["BinaryRecall"])
+
+
+@pytest.mark.parametrize("how", ["update", "forward"])
+def test_a_metric_of_another_library_beside_an_operator_on_it(how: str) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    collection = MetricCollection({"theirs": torchmetrics.classification.BinaryRecall()})
+    collection.add_metrics({"twice": 2 * collection["theirs"]})
+    for seed in range(3):
+        value = collection.update(*_batch(seed)) if how == "update" else collection(*_batch(seed))
+        if value is not None:
+            assert value["twice"] == 2 * value["theirs"] == 2 * BinaryRecall()(*_batch(seed))
+    assert collection["theirs"].update_count == 3
+    value = collection.compute()
+    assert value["twice"] == 2 * value["theirs"]

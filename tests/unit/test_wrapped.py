@@ -390,6 +390,15 @@ def test_resampling_depends_on_the_ids_alone() -> None:
             assert bits(found) == bits(right)
 
 
+def test_ids_go_to_whoever_takes_them() -> None:
+    ids = list(range(6))
+    collection = MetricCollection({"plain": BinaryRecall(), "mean": 1 * BootStrapper(BinaryAccuracy())["mean"]})
+    collection.update(*batch(0), ids=ids)
+    right = BootStrapper(BinaryAccuracy())
+    right.update(*batch(0), ids=ids)
+    assert bits(collection.compute()["mean"]) == bits(right.compute()["mean"])
+
+
 def test_resampling_without_ids_goes_by_rank_and_place() -> None:
     def run(rank: int, world_size: int, step: bool = False) -> Any:
         before = torch.get_rng_state()
