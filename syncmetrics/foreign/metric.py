@@ -186,10 +186,15 @@ class _AdaptedNode(Node):
         )
 
     def show_fresh(self) -> None:
-        before = [guest.adapter.before(guest.metric) for guest in self.guests]
-        self.shown.append(before)
-        for metric in {id(guest.metric): guest.metric for guest in self.guests}.values():
-            metric.reset()
+        for guest in self.guests:
+            if not callable(getattr(guest.metric, "reset", None)):
+                raise StateError(
+                    f"a {type(guest.metric).__name__} inside of `{self.label}` has no `reset`, so there is no value of"
+                    " one batch; call update() and compute()."
+                )
+        self.shown.append([guest.adapter.before(guest.metric) for guest in self.guests])
+        for guest in self.guests:
+            guest.metric.reset()
         self.store.show({}, 0, Mode.STEP)
 
     def show(self, result: Merged, route: Route | None = None, mode: Mode = Mode.SYNCED) -> None:
