@@ -208,7 +208,19 @@ _ROOMS = {
         "WordInfoPreserved",
     ),
     "transport": ("WORLD", "set_sync_timeout"),
-    "wrappers": ("ClasswiseWrapper",),
+    "wrappers": (
+        "BinaryTargetTransformer",
+        "BootStrapper",
+        "ClasswiseWrapper",
+        "CompositionalMetric",
+        "LambdaInputTransformer",
+        "MetricInputTransformer",
+        "MetricTracker",
+        "MinMaxMetric",
+        "MultioutputWrapper",
+        "MultitaskWrapper",
+        "Running",
+    ),
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -217,6 +229,7 @@ __all__ = sorted([*_WHERE, "__version__"])  # pyright: ignore[reportUnsupportedD
 
 # Who wants to know our metrics, who knows others, and who draws: these rooms are imported when it comes to that.
 registry.enter_room_of_recognisers("syncmetrics.foreign")
+registry.enter_composer("syncmetrics.wrappers.composition")
 registry.enter_room_of_pictures("syncmetrics.plotting")
 registry.enter_host("torchmetrics.metric", "syncmetrics.foreign.hosts")
 registry.enter_host("torchmetrics.wrappers.tracker", "syncmetrics.foreign.hosts")

@@ -254,7 +254,17 @@ from syncmetrics.testing import assert_matches_single_process as assert_matches_
 from syncmetrics.testing import run_ranks as run_ranks
 from syncmetrics.transport import WORLD as WORLD
 from syncmetrics.transport import set_sync_timeout as set_sync_timeout
+from syncmetrics.wrappers import BinaryTargetTransformer as BinaryTargetTransformer
+from syncmetrics.wrappers import BootStrapper as BootStrapper
 from syncmetrics.wrappers import ClasswiseWrapper as ClasswiseWrapper
+from syncmetrics.wrappers import CompositionalMetric as CompositionalMetric
+from syncmetrics.wrappers import LambdaInputTransformer as LambdaInputTransformer
+from syncmetrics.wrappers import MetricInputTransformer as MetricInputTransformer
+from syncmetrics.wrappers import MetricTracker as MetricTracker
+from syncmetrics.wrappers import MinMaxMetric as MinMaxMetric
+from syncmetrics.wrappers import MultioutputWrapper as MultioutputWrapper
+from syncmetrics.wrappers import MultitaskWrapper as MultitaskWrapper
+from syncmetrics.wrappers import Running as Running
 
 __version__: str
 from syncmetrics.image import PeakSignalNoiseRatio as PeakSignalNoiseRatio

@@ -1,8 +1,8 @@
 """Tables that the core reads, and in which rooms above enter themselves: so no room of the core names one of them.
 
 Three questions are asked: who wants to know that a metric was made (a host, as torchmetrics' containers and Lightning
-are), who knows an object that is no metric of ours, and who draws. The rooms that answer are imported when it comes to
-that.
+are), who knows an object that is no metric of ours, and who draws. And something is asked for: the metric that an
+operator gives. The rooms that answer are imported when it comes to that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "compose",
+    "enter_composer",
     "enter_host",
     "enter_recogniser",
     "enter_room_of_pictures",
@@ -32,6 +34,8 @@ _recognisers: list[Callable[[Any], Any]] = []
 
 #: The room that draws.
 _painters: list[str] = []
+#: The room whose `compose` gives what an operator makes of metrics.
+_composers: list[str] = []
 
 
 def enter_host(module: str, room: str) -> None:
@@ -62,8 +66,8 @@ def enter_recogniser(recogniser: Callable[[Any], Any]) -> None:
 
 def recognise(thing: Any) -> Any:
     """Give what takes the part of a metric for an object that is none of ours; None if nobody knows it."""
-    while _rooms:
-        importlib.import_module(_rooms.pop())
+    for room in _rooms:
+        importlib.import_module(room)  # which waits for another thread that has begun to
     for recogniser in _recognisers:
         known = recogniser(thing)
         if known is not None:
@@ -79,3 +83,18 @@ def enter_room_of_pictures(room: str) -> None:
 def painter() -> Any:
     """Give the room that draws."""
     return importlib.import_module(_painters[-1])
+
+
+def enter_composer(room: str) -> None:
+    """Have `room.compose(operator, *operands)` give the metric that an operator makes of others."""
+    _composers.append(room)
+
+
+def compose(operator: Callable[..., Any], *operands: Any) -> Any:
+    """Give the metric that an operator makes of metrics, numbers and tensors; NotImplemented for anything else.
+
+    Args:
+        operator: What is done with the values.
+        *operands: What they are, one or two.
+    """
+    return importlib.import_module(_composers[-1]).compose(operator, *operands)

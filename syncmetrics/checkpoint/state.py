@@ -14,6 +14,7 @@ from syncmetrics.errors import SchemaMismatchError, StateError
 from syncmetrics.states.spec import State, States, StateSpec, declare_state
 from syncmetrics.states.store import all_replaced
 from syncmetrics.sync import (
+    Host,
     Hosting,
     Part,
     Route,
@@ -159,6 +160,9 @@ def load_state(metrics: Any, saved: Any, *, process_group: Any = None) -> None:
     by_name = {name: held for held in found.held for name in held.names}
     transport = None if process_group is None else resolve_transport(process_group)
     hosts = _hosts(metrics)
+    for name, host in hosts:
+        if isinstance(host, Host):
+            host._begin_as(found.steps.get(name, ()))
     takes: list[tuple[Syncable, tuple[str, ...], States, int]] = []
     left = set(by_name)
     for nodes, route in together_of(hosts, transport):

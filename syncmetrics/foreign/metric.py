@@ -34,7 +34,8 @@ class AdaptedMetric(Metric):
         super().__init__(process_group=adapter.process_group(metric), **kwargs)
         self.inner = metric
         self._adapter = adapter
-        self._shown: list[ForeignNode] = []
+        self._shown: list[list[Callable[[], None]]] = []
+        self._holder.merges = False  # a metric around this one adds a batch by updating, not by merging states
         for name in ("higher_is_better", "plot_lower_bound", "plot_upper_bound", "plot_legend_name"):
             setattr(self, name, getattr(metric, name, None))
         self.plot_name, self.plot_kind = type(metric).__name__, adapter.plot_kind(metric)
@@ -45,7 +46,17 @@ class AdaptedMetric(Metric):
 
     def compute(self) -> Any:
         """Give the value of the metric inside. Collective, as every `compute`."""
-        return self._adapter.compute(self.inner)
+        if self._holder.store.mode is not Mode.STEP:
+            return self._adapter.compute(self.inner)
+        guests = self._guests()  # what is shown is their own, so they would sync it themselves
+        try:
+            for guest in guests:
+                part = guest.local_part()
+                guest.show(Merged(part.states, part.update_count))
+            return self._adapter.compute(self.inner)
+        finally:
+            for guest in reversed(guests):
+                guest.put_back()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add one batch, and give its value as the metric inside does, which may be None. It does not communicate."""
@@ -93,7 +104,7 @@ class AdaptedMetric(Metric):
     def _update_parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.inner.update).parameters
 
-    def _before(self) -> list[tuple[str, Callable[[], list[str]]]]:
+    def _before_guests(self) -> list[tuple[str, Callable[[], list[str]]]]:
         undo = [node.adapter.before(node.metric) for node in self._guests()]
 
         def put_back() -> list[str]:
@@ -101,7 +112,7 @@ class AdaptedMetric(Metric):
                 one()
             return []
 
-        return [*super()._before(), (self._label, put_back)]
+        return [(self._label, put_back)]
 
     def _guests(self) -> list[ForeignNode]:
         return [node for node, _ in foreign_nodes("", self.inner, self._adapter) if isinstance(node, ForeignNode)]
@@ -125,11 +136,12 @@ class _AdaptedNode(Node):
 
     Attributes:
         guests: What they bring.
-        shown: Those that show other states at the moment. The metric keeps it: another node may put them back.
+        shown: What puts back what they had, each time that they show other states. The metric keeps it: another node
+            may put them back.
     """
 
     guests: tuple[ForeignNode, ...] = ()
-    shown: list[ForeignNode] = field(default_factory=list)
+    shown: list[list[Callable[[], None]]] = field(default_factory=list)
 
     def local_part(self) -> Part:
         parts = [guest.local_part() for guest in self.guests]
@@ -169,6 +181,24 @@ class _AdaptedNode(Node):
     def anew(self) -> States:
         return {f"{self._prefix(guest)}{name}": s for guest in self.guests for name, s in guest.anew().items()}
 
+    def shown_part(self) -> Part:
+        step = Node.shown_part(self)
+        return replace(
+            self.local_part(), update_count=self.store.update_count, epoch=step.epoch, settings=step.settings
+        )
+
+    def show_fresh(self) -> None:
+        for guest in self.guests:
+            if not callable(getattr(guest.metric, "reset", None)):
+                raise StateError(
+                    f"a {type(guest.metric).__name__} inside of `{self.label}` has no `reset`, so there is no value of"
+                    " one batch; call update() and compute()."
+                )
+        self.shown.append([guest.adapter.before(guest.metric) for guest in self.guests])
+        for guest in self.guests:
+            guest.metric.reset()
+        self.store.show({}, 0, Mode.STEP)
+
     def show(self, result: Merged, route: Route | None = None, mode: Mode = Mode.SYNCED) -> None:
         self._show_guests(result.states, result.update_count)
         self.store.show({}, result.update_count, mode)
@@ -179,13 +209,16 @@ class _AdaptedNode(Node):
         self.store.show({}, part.update_count, Mode.COPY)
 
     def put_back(self) -> None:
-        while self.shown:
-            self.shown.pop().put_back()
+        if self.shown:
+            for undo in reversed(self.shown.pop()):
+                undo()
         self.store.put_back()
 
     def _show_guests(self, states: States, update_count: int) -> None:
+        level: list[Callable[[], None]] = []
+        self.shown.append(level)
         for guest, own in self._apart(states):
-            self.shown.append(guest)
+            level.append(guest.put_back)
             guest.show(Merged(own, update_count))
 
     def _apart(self, states: States) -> Iterator[tuple[ForeignNode, States]]:

@@ -434,6 +434,10 @@ class MetricCollection(nn.Module, Host):
         alone = [nodes for metric in self.values() for nodes in metric._hosted_steps()]
         return alone + [members.nodes(names) for names, _ in members.by_route(stepped)]
 
+    def _hosted_groups(self) -> list[list[tuple[str, Any]]]:
+        groups = [one for one in self._members().groups if len(one.names) > 1]
+        return [[(n, m._core) for n, m in zip(one.names, one.metrics, strict=True)] for one in groups]
+
     def _hosted_value(self) -> Any:
         return self.compute()
 

@@ -53,7 +53,8 @@ class Members:
         if len(chosen) == 1:
             return chosen[0].nodes()
         nodes, seen = [], set[int]()
-        for one in chosen:
+        # A metric inside of another one may be a member too, and share its states with other members.
+        for one in sorted(chosen, key=lambda one: len(one.metrics) == 1 and bool(one.metrics[0]._modules)):
             for node in one.nodes():
                 holders = {id(holder) for _, holder in node.holders}
                 if not holders <= seen:  # a metric may be in several places

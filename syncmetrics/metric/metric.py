@@ -16,6 +16,7 @@ from syncmetrics.metric.code import raw_function
 from syncmetrics.metric.deltas import add_states
 from syncmetrics.metric.members import one
 from syncmetrics.metric.module import StatefulModule
+from syncmetrics.metric.operators import Operators
 from syncmetrics.metric.options import explain_call
 from syncmetrics.metric.pending import PendingStates, PendingValue, compute_async, sync_async
 from syncmetrics.metric.showing import SyncContext, unsync
@@ -30,7 +31,7 @@ __all__ = ["Metric"]
 _Self = TypeVar("_Self", bound="Metric")
 
 
-class Metric(StatefulModule):
+class Metric(Operators, StatefulModule):
     """Base class of all metrics.
 
     A metric declares its states with `add_state`, changes them in `update` and turns them into a value in `compute`::

@@ -645,12 +645,20 @@ class StatefulModule(nn.Module, Host):
         """Give this metric and all metrics inside it, each once."""
         if not self._modules:
             return [self._node(path, [(path, self)])]
-        nodes, seen = [], set()
+        nodes, seen = [], set[int]()
+        sharing: dict[int, list[tuple[str, StatefulModule]]] = {}  # of collections inside
         for name, module in self.named_modules():
-            if isinstance(module, StatefulModule) and module._core is module and id(module._holder.store) not in seen:
-                seen.add(id(module._holder.store))
-                where = ".".join(part for part in (path, name) if part)
-                nodes.append(module._node(where, [(where, module)]))
+            where = ".".join(part for part in (path, name) if part)
+            if isinstance(module, StatefulModule):
+                if module._core is module and not {id(module._holder), id(module._holder.store)} & seen:
+                    some = sharing.get(id(module), [(where, module)])
+                    for _, metric in some:
+                        seen |= {id(metric._holder), id(metric._holder.store)}
+                    nodes.append(some[0][1]._node(some[0][0], some))
+            elif isinstance(module, Host):
+                for group in module._hosted_groups():
+                    named = [(f"{where}.{inner}", metric) for inner, metric in group]
+                    sharing.update({id(metric): named for _, metric in named})
         return nodes
 
     def _node(self, path: str, sharing: Sequence[tuple[str, StatefulModule]]) -> Node:
@@ -669,8 +677,16 @@ class StatefulModule(nn.Module, Host):
         What puts it back gives the names of the states that it could not put back.
         """
         if not self._modules:
-            return [(self._label, self._holder.before())]
-        return [(node.label, holder.before()) for node in self._nodes() for holder in node.owners]
+            return [(self._label, self._holder.before()), *self._before_guests()]
+        found = [(node.label, holder.before()) for node in self._nodes() for holder in node.owners]
+        for module in self.modules():
+            if isinstance(module, StatefulModule):
+                found += module._before_guests()
+        return found
+
+    def _before_guests(self) -> list[tuple[str, Callable[[], list[str]]]]:
+        """Likewise for what is in metrics of other libraries, which keep it themselves."""
+        return []
 
     def _derive(self, key: Hashable, function: Callable[..., Any], *args: Any) -> Any:
         """Give what a function makes of the states that are shown: computed once for all metrics that share them."""
@@ -789,10 +805,10 @@ def _say(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}... (digest {zlib.crc32(text.encode()):08x})"
 
 
-def _metrics_inside(module: nn.Module) -> Iterator[StatefulModule]:
-    """Give the outermost metrics inside a module: those inside of them are theirs to reset."""
+def _metrics_inside(module: nn.Module) -> Iterator[Any]:
+    """Give the outermost metrics and collections inside a module: those inside of them are theirs to reset."""
     for child in module.children():
-        if isinstance(child, StatefulModule):
+        if isinstance(child, Host):
             yield child
         else:
             yield from _metrics_inside(child)

@@ -16,6 +16,7 @@ Whatever is raised, no state of any metric is changed.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ from syncmetrics.metric.update import (
     mark_ready,
     owners_of,
     raw_update,
+    update_owners,
 )
 from syncmetrics.metric.value import evaluate, hand_out
 from syncmetrics.schedule.lanes import step_lane
@@ -73,6 +75,9 @@ def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due
     """
     chosen = keywords(members, kwargs)
     own = [name for name, metric in members.metrics.items() if name and _has_own_forward(metric)]
+    if own and len(own) < len(members.metrics):  # one that is inside of another member too is stepped with that
+        inside = Counter(id(module) for module in members.inside())
+        own = [name for name in own if inside[id(members.metrics[name])] == 1]
     if not own:
         return _step(members, args, chosen, due)
     rest = members.without(own)
@@ -157,19 +162,20 @@ def _update_with(
         graph: Whether a graph is recorded.
         repeats: Where to put what each is before the batch; None if nobody asks.
     """
-    kept = False
-    for name, metric in owners:
+
+    def update(name: str, metric: StatefulModule) -> None:
         if repeats is not None:
             repeats[name] = Again(metric)
         if graph and metric.is_differentiable:
-            kept = True
             with torch.enable_grad():
                 apply_update(metric, raw_update(metric), args, chosen(name), keep_graph=True)
         else:
             apply_update(metric, raw_update(metric), args, chosen(name))
         if repeats is not None:
             repeats[name].note_updated()
-    return kept
+
+    update_owners(owners, update)
+    return graph and any([metric.is_differentiable for _, metric in owners])  # noqa: C419 - on the way of every step
 
 
 def _value_of(metric: StatefulModule, graph: bool) -> Any:
@@ -292,17 +298,18 @@ def _take_in(
     """
     lost = [id(one.holder.store) for one in brought if one.is_lost()]
     if lost:
-        full |= {name: m for name, m in owners if any(id(node.store) in lost for node in m._core._nodes())}
+        full |= {name: m for name, m in owners if any(id(s) in lost for node in m._core._nodes() for s in node.stores)}
     if trial:
         deltas = {id(one.holder.store): one.delta for one in brought}
         full |= {name: m for name, m in trial.items() if name not in full and _differs(name, m, deltas, update)}
     if not full:
         absorb([one.arrived for one in brought])
         return
-    stores = {id(node.store) for metric in full.values() for node in metric._core._nodes()}
+    merged = [metric for name, metric in owners if name not in full]
+    stores = {id(store) for metric in full.values() for node in metric._core._nodes() for store in node.stores}
+    stores -= {id(metric._core._holder.store) for metric in merged}  # it is inside of one of those, and beside it
     with all_or_nothing(full.values()):
-        for name, metric in full.items():
-            update(name, metric)
+        update_owners(list(full.items()), update, merged)
         absorb([one.arrived for one in brought if id(one.holder.store) not in stores])
 
 
@@ -329,7 +336,7 @@ def _is_due(metric: StatefulModule) -> bool:
 
 def _differs(name: str, metric: StatefulModule, deltas: Mapping[int, Merged], update: Callable[..., None]) -> bool:
     """Whether it makes a difference that a batch is merged and not updated with. Nothing is changed by the question."""
-    nodes = metric._core._nodes()
+    nodes = [one for node in metric._core._nodes() for one in node.apart]
     merged = [_merged(node, deltas[id(node.store)]) for node in nodes]
     shown: list[Node] = []
     try:
@@ -337,7 +344,7 @@ def _differs(name: str, metric: StatefulModule, deltas: Mapping[int, Merged], up
             states, count = node.store.local
             shown.append(node)
             node.store.show(own_copy(states), count, Mode.STEP)
-        update(name, metric, for_good=False)
+        update_owners([(name, metric)], partial(update, for_good=False))
         updated = [node.store.states for node in nodes]
     finally:
         put_back(shown)

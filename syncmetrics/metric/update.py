@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -31,7 +33,9 @@ __all__ = [
     "make_all_ready",
     "make_ready",
     "mark_ready",
+    "pass_on",
     "raw_update",
+    "update_owners",
     "update_together",
     "wrap_update",
 ]
@@ -59,7 +63,8 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
         if not store.is_ready or (not had_grad and _in_inference_mode()):
             make_ready(self, "update", args, kwargs)
             with all_or_nothing([self]):
-                apply_update(self, function, args, kwargs)
+                keep_graph = had_grad and store.mode is Mode.STEP and bool(self.is_differentiable)
+                apply_update(self, function, args, kwargs, keep_graph=keep_graph)
             mark_ready(self)
             return
         # From here on it is what `all_or_nothing` and `apply_update` do, once more: for what is most common and where
@@ -116,8 +121,55 @@ def update_together(members: Members, args: tuple[Any, ...], kwargs: Mapping[str
     chosen = keywords(members, kwargs)
     owners = make_all_ready(members, "update", args, chosen)
     with all_or_nothing([metric for _, metric in owners]):
+        update_owners(owners, lambda name, metric: apply_update(metric, raw_update(metric), args, chosen(name)))
+
+
+def update_owners(
+    owners: Sequence[tuple[str, StatefulModule]],
+    update: Callable[[str, StatefulModule], None],
+    others: Iterable[StatefulModule] = (),
+) -> None:
+    """Update several metrics with one batch. What `pass_on` is asked to pass on to one of them, or the others, is not.
+
+    Args:
+        owners: One metric for each store, with its name.
+        update: Updates one.
+        others: Metrics that have the batch already, or get it in another way.
+    """
+    if not any([metric._modules for _, metric in owners]):  # noqa: C419 - of many metrics
         for name, metric in owners:
-            apply_update(metric, raw_update(metric), args, chosen(name))
+            update(name, metric)
+        return
+    given = {id(metric._core._holder.store) for metric in (*(metric for _, metric in owners), *others)}
+    token = _given.set(given)
+    try:
+        for name, metric in owners:
+            update(name, metric)
+    finally:
+        _given.reset(token)
+
+
+def pass_on(metrics: Iterable[StatefulModule], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Give metrics the batch of the one around them, once, unless they get it anyway: they may be beside it too.
+
+    Args:
+        metrics: The metrics inside, which are to see all that the other one sees.
+        args: What `update` of the other one is called with.
+        kwargs: Likewise; each gets those that its own takes.
+    """
+    known = _given.get()
+    given = set[int]() if known is None else known
+    for metric in metrics:
+        key = id(metric._core._holder.store)
+        if key in given:
+            continue
+        taken = metric._takes() if kwargs else None
+        metric.update(*args, **(kwargs if taken is None else {n: v for n, v in kwargs.items() if n in taken}))
+        given.add(id(metric._core._holder.store))  # which may be one of its own by now
+
+
+#: The stores of whoever gets the batch that several metrics are updated with at the moment.
+_given: ContextVar[set[int] | None] = ContextVar("given", default=None)
 
 
 def make_all_ready(
@@ -131,11 +183,24 @@ def make_all_ready(
     for one in members.groups:
         if not one.is_whole:
             keep_apart(one)
+    if any([metric._modules for metric in members.metrics.values()]):  # noqa: C419 - of many metrics
+        _leave_others(members)
     owners = owners_of(members)
     for name, metric in owners:
         if not metric._core._holder.store.is_ready:
             make_ready(metric, verb, args, chosen(name), shared=True)
     return owners
+
+
+def _leave_others(members: Members) -> None:
+    """Give metrics inside of these stores that nobody holds who is neither one of them nor inside of one."""
+    inside = {id(module._holder): module for module in members.inside()}
+    counts = Counter(id(module._holder.store) for module in inside.values())
+    for module in inside.values():
+        store = module._holder.store
+        if store.holders > counts[id(store)] and store.mode is Mode.LOCAL:
+            counts[id(store)] -= 1
+            module._leave_group()
 
 
 def owners_of(members: Members) -> list[tuple[str, StatefulModule]]:
@@ -288,7 +353,7 @@ class all_or_nothing:  # noqa: N801 - it stands in a `with` statement
         self._undo: list[Any] = []
         for metric in metrics:
             core = metric._core
-            if core._modules or type(core)._before is not StatefulModule._before:
+            if core._modules or type(core)._before_guests is not StatefulModule._before_guests:
                 self._undo += core._before()
             else:  # likewise, in less time
                 holder = core._holder

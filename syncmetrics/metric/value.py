@@ -50,6 +50,8 @@ def wrap_compute(function: Callable[..., Any]) -> Callable[..., Any]:
         if type(self).compute is not wrapped:  # reached through super()
             return function(self, *args, **kwargs)
         if self._core._holder.store.mode is Mode.STEP:  # what one batch brought, inside of a metric around this one
+            if self.is_differentiable and torch.is_grad_enabled():
+                return function(self, *args, **kwargs)
             return without_grad(function, self, args, kwargs)
         with eager():
             return compute(one(self), args, kwargs)[""]
@@ -203,7 +205,7 @@ def _local_key(metric: StatefulModule, store: Store) -> Key:
     is_global = metric.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
     if not metric._modules:
         return is_global, id(store), store.version, metric._books.settings
-    stores = [node.store for node in metric._nodes()]
+    stores = [one for node in metric._nodes() for one in node.stores]
     return is_global, *[id(one) for one in stores], *[one.version for one in stores], *metric._settings()
 
 
@@ -211,7 +213,7 @@ def _shown_key(metric: StatefulModule, store: Store) -> Key:
     """Say from what is shown a value is computed now, and when it was shown."""
     if not metric._modules:
         return store.mode, store.shown, metric._books.settings
-    return store.mode, *[node.store.shown for node in metric._nodes()], *metric._settings()
+    return store.mode, *[one.shown for node in metric._nodes() for one in node.stores], *metric._settings()
 
 
 def _find(metric: StatefulModule, asked: Key) -> Kept | None:

@@ -46,6 +46,10 @@ class Host:
         """Give the nodes that may be synced together in one step, for each sync that there may be."""
         return []
 
+    def _hosted_groups(self) -> list[list[tuple[str, Any]]]:
+        """Give the metrics that may share their states, with their names, for each group of several."""
+        return []
+
     def _hosted_value(self) -> Any:
         """Give the value of what is shown."""
         raise NotImplementedError
@@ -70,6 +74,9 @@ class Host:
 
     def _go_on_from(self, steps: Sequence[int]) -> None:
         """Count steps from here on."""
+
+    def _begin_as(self, steps: Sequence[int]) -> None:
+        """Make place for what was saved where `_steps_taken` gave these numbers."""
 
     def _hosted_before_update(self, act: Callable[[], None]) -> None:
         """Have something done once, before the next batch is added."""

@@ -144,6 +144,21 @@ class Node:
         return list({id(holder.store): holder for _, holder in reversed(self.holders)}.values())[::-1]
 
     @property
+    def stores(self) -> list[Store]:
+        """The stores that they have between them."""
+        return [holder.store for holder in self.owners]
+
+    @property
+    def apart(self) -> list[Node]:
+        """A node for each of these stores."""
+        if len(self.holders) == 1 or self.is_whole:
+            return [self]
+        found: dict[int, list[tuple[str, Holder]]] = {}
+        for name, holder in self.holders:
+            found.setdefault(id(holder.store), []).append((name, holder))
+        return [replace(self, path=some[0][0], holders=tuple(some)) for some in found.values()]
+
+    @property
     def can_merge(self) -> bool:
         """Whether the states of a batch can be merged into the running ones."""
         return self.merge is not None or self.holders[0][1].merges

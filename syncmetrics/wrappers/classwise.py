@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from syncmetrics import registry
 from syncmetrics.metric import Metric
 from syncmetrics.metric.module import StatefulModule
+from syncmetrics.wrappers._inner import as_metric, policy_of, take_over
 
 __all__ = ["ClasswiseWrapper"]
 
@@ -35,25 +35,11 @@ class ClasswiseWrapper(Metric):
     def __init__(
         self, metric: Any, labels: Sequence[str] | None = None, prefix: str | None = None, postfix: str | None = None
     ) -> None:
-        inner, name = metric, type(metric).__name__
+        inner, name = as_metric("metric", metric), type(metric).__name__
         num_classes = getattr(metric, "num_classes", None)
-        if not isinstance(inner, Metric):
-            known = registry.recognise(inner)
-            inner = inner if known is None else known.as_metric()
-        if not isinstance(inner, Metric):
-            raise TypeError(
-                f"`metric` must be a syncmetrics.Metric, or a metric of another library, but is a {name} instead."
-            )
-        super().__init__(
-            dist_sync_on_step=inner.dist_sync_on_step,
-            sync_on_compute=inner.sync_on_compute,
-            process_group=inner._books.group,
-            sync_timeout=inner.sync_timeout,
-            sync_every=inner.sync_every,
-            compute_on=inner.compute_on,
-        )
+        super().__init__(**policy_of([inner]))
         self.metric = inner
-        self.higher_is_better = inner.higher_is_better
+        take_over(self, [inner])
         self.plot_name = inner.plot_name or type(inner).__name__
         self.plot_lower_bound, self.plot_upper_bound = inner.plot_lower_bound, inner.plot_upper_bound
         if labels is None:

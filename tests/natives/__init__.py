@@ -1,6 +1,6 @@
 """The table of all metrics of the package: data, and no tests. `tests/laws/test_natives.py` takes them through."""
 
-from tests.natives import aggregation, classification, image, regression, retrieval, segmentation, text
+from tests.natives import aggregation, classification, image, regression, retrieval, segmentation, text, wrappers
 from tests.natives.native import Native
 
 __all__ = ["ROWS"]
@@ -13,4 +13,5 @@ ROWS: list[Native] = [
     *text.ROWS,
     *segmentation.ROWS,
     *image.ROWS,
+    *wrappers.ROWS,
 ]

@@ -32,6 +32,9 @@ class Native:
         digits: How far the value may be from the truth for inputs narrower than float64, that is how precise what is
             done before the summing is.
         peer: Whether torchmetrics has a metric of that name and those options that means the same.
+        build: Makes the metric in another way, for a wrapper is constructed with metrics; `options` then only name it.
+        build_peer: Likewise makes that of torchmetrics.
+        on_device: Whether `update` runs where no tensor has values: it needs none, and makes none on the CPU first.
     """
 
     name: str
@@ -42,6 +45,9 @@ class Native:
     exact: bool = True
     digits: float = 1e-12
     peer: bool = True
+    build: Callable[..., Any] | None = None
+    build_peer: Callable[[], Any] | None = None
+    on_device: bool = True
 
     @property
     def id(self) -> str:
@@ -55,6 +61,8 @@ class Native:
 
     def make(self, **kwargs: Any) -> Any:
         """Make the metric."""
+        if self.build is not None:
+            return self.build(**kwargs)
         return getattr(syncmetrics, self.name)(**self.options, **kwargs)
 
     def batch(self, key: int) -> Samples:

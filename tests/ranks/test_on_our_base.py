@@ -14,7 +14,6 @@ from tests.ranks import on_our_base_bodies as bodies
 
 #: What is not the same, and why: the row, and in which way if not in all.
 REASONS = {
-    ("composition, a + b", ""): "metrics have no arithmetic yet",
     ("MinMaxMetric", "forward"): "after `forward`, torchmetrics computes `raw` of the last batch alone",
 }
 
