@@ -28,6 +28,14 @@ class ClasswiseWrapper(Metric):
     Raises:
         TypeError: `metric` is none, or the labels are not strings.
         ValueError: The number of classes cannot be known, does not fit, or two labels are equal.
+
+    Example:
+        >>> import torch
+        >>> from syncmetrics import ClasswiseWrapper, MulticlassRecall
+        >>> metric = ClasswiseWrapper(MulticlassRecall(num_classes=3, average=None), labels=["cat", "dog", "bird"])
+        >>> metric.update(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))
+        >>> metric.compute()
+        {'multiclassrecall_cat': tensor(1.), 'multiclassrecall_dog': tensor(0.5000), 'multiclassrecall_bird': tensor(1.)}
     """
 
     _delegates = True

@@ -206,7 +206,12 @@ def _curve_rows() -> list[Native]:
     for name, options in at.items():
         for draw in (_binary, _ties):
             # Where scores are equal, torchmetrics leaves which sample comes first to the sort.
-            rows += [Native(f"Binary{name}", draw, {**options, "thresholds": t}) for t in (None, 7)]
+            # Below a curve whose first point is not (0, 0), as where scores are 1, it leaves the part before it out.
+            is_cut = name == "AUROC" and draw is _ties
+            rows += [
+                Native(f"Binary{name}", draw, {**options, "thresholds": t}, peer=t is None or not is_cut)
+                for t in (None, 7)
+            ]
         rows += [
             Native(f"Binary{name}", _logits, {**options, "ignore_index": 0, "thresholds": [0.2, 0.5, 0.9]}, peer=False),
             Native(f"Multiclass{name}", _classes, {**options, "num_classes": 4}),

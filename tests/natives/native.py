@@ -52,7 +52,8 @@ class Native:
     @property
     def id(self) -> str:
         """Give the name of the row."""
-        return "-".join([self.name, *(f"{name}={value}" for name, value in self.options.items())])
+        options = (f"{name}={_said(value)}" for name, value in self.options.items())
+        return "-".join([self.name, self.draw.__name__.strip("_"), *options])
 
     @property
     def call(self) -> str:
@@ -71,7 +72,7 @@ class Native:
 
 
 def _said(value: Any) -> str:
-    return getattr(value, "__name__", None) or repr(value)
+    return str(getattr(value, "__name__", None) or repr(value))
 
 
 def generator(key: int) -> torch.Generator:
