@@ -32,10 +32,11 @@ class ClasswiseWrapper(Metric):
     Example:
         >>> import torch
         >>> from syncmetrics import ClasswiseWrapper, MulticlassRecall
-        >>> metric = ClasswiseWrapper(MulticlassRecall(num_classes=3, average=None), labels=["cat", "dog", "bird"])
+        >>> recall = MulticlassRecall(num_classes=3, average=None)
+        >>> metric = ClasswiseWrapper(recall, labels=["cat", "dog", "bird"], prefix="")
         >>> metric.update(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))
         >>> metric.compute()
-        {'multiclassrecall_cat': tensor(1.), 'multiclassrecall_dog': tensor(0.5000), 'multiclassrecall_bird': tensor(1.)}
+        {'cat': tensor(1.), 'dog': tensor(0.5000), 'bird': tensor(1.)}
     """
 
     _delegates = True

@@ -6,7 +6,6 @@ where there is one, and torchmetrics where it has the metric.
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -16,15 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils import backend_registration
 
 import syncmetrics
 from syncmetrics import Metric
-from syncmetrics.states import spec
 from syncmetrics.transport.threads import run_threads
 from tests.natives import ROWS
 from tests.natives.native import Native, Samples, generator, take
+from tests.natives.operations import pretended_device, without_values
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*before any update", "ignore:.*, so the (value|area) is", "ignore:.*NaN"),
@@ -35,7 +32,6 @@ pytestmark = [
 ]
 IDS = [row.id for row in ROWS]
 COUNT = 23
-_OTHERS = ("text", "segmentation", "image", "wrappers")
 
 
 def test_the_table_has_every_metric() -> None:
@@ -157,7 +153,8 @@ def test_it_is_the_true_value(row: Native, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.peer], ids=[row.id for row in ROWS if row.peer])
 def test_it_is_the_value_of_torchmetrics(row: Native) -> None:
-    theirs = _theirs(row)
+    pytest.importorskip("torchmetrics")
+    theirs = row.make_peer()
     if theirs is None:
         pytest.fail(f"torchmetrics has no {row.name}: say peer=False")
     samples = row.draw(COUNT, generator(8))
@@ -169,41 +166,16 @@ def test_it_is_the_value_of_torchmetrics(row: Native) -> None:
         torch.testing.assert_close(a.double(), b.double().view(a.shape), rtol=2e-5, atol=2e-5, equal_nan=True)
 
 
-def _theirs(row: Native) -> Any:
-    pytest.importorskip("torchmetrics")
-    if row.build_peer is not None:
-        return row.build_peer()
-    for family in ("classification", "retrieval", "regression", "aggregation", *_OTHERS):
-        found = getattr(importlib.import_module(f"torchmetrics.{family}"), row.name, None)
-        if found is not None:
-            return found(**row.options)
-    return None
-
-
-@pytest.fixture(scope="module")
-def pretended() -> str:
-    """Give a device that has no memory, and so no values: whoever wants to see one waits for it, and fails here."""
-    setup = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
-    if setup is None:
-        pytest.skip("this torch has no devices in Python")
-    if not hasattr(torch, "pretended"):
-        setup("pretended")
-    return "pretended:0"
-
-
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
-def test_nothing_waits_for_the_device(row: Native, pretended: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = row.draw(8, generator(9))
+def test_nothing_waits_for_the_device(row: Native) -> None:
+    samples, device = row.draw(8, generator(9)), pretended_device()
+    if device is None:
+        pytest.skip("this torch has no devices in Python")
     if not all(isinstance(value, Tensor) for value in samples) or not row.on_device:
         return  # text is on no device
     metric = row.make()
-
-    def moved(tensor: Tensor, device: torch.device) -> Tensor:
-        return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-
-    monkeypatch.setattr(spec, "_to", moved)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        batch = [torch.empty(value.shape, dtype=value.dtype, device=pretended) for value in samples]
+    with without_values():
+        batch = [torch.empty(value.shape, dtype=value.dtype, device=device) for value in samples]
         metric.update(*batch, **row.update)
         metric.update(*batch, **row.update)
         waits = row.name in WAIT_IN_FORWARD and not (row.options.get("thresholds") or row.options.get("max_k"))

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from tests.natives import ROWS
 from tests.natives.native import Native, Samples, generator, take
-from tests.natives.operations import theirs_of
 from tests.natives.regression import far
 from tests.natives.text import perplexity
 
@@ -82,7 +81,7 @@ def errors_of(row: Native, dtype: torch.dtype) -> Errors | None:
             return None
         ours = _value(row.make(), row, samples)
         try:
-            theirs = _distance(_value(theirs_of(row), row, samples), right)
+            theirs = _distance(_value(row.make_peer(), row, samples), right)
         except (RuntimeError, ValueError, TypeError) as error:
             return Errors(_distance(ours, right), None, _bound(ours), type(error).__name__)
     return Errors(_distance(ours, right), theirs, _bound(ours))

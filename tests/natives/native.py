@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 import syncmetrics
 
 __all__ = ["Native", "generator", "take"]
+
+_FAMILIES = ("classification", "retrieval", "regression", "aggregation", "text", "segmentation", "image", "wrappers")
 
 #: Arguments of `update`, each with one entry for each sample: tensors, or lists.
 Samples = tuple[Any, ...]
@@ -65,6 +68,16 @@ class Native:
         if self.build is not None:
             return self.build(**kwargs)
         return getattr(syncmetrics, self.name)(**self.options, **kwargs)
+
+    def make_peer(self) -> Any:
+        """Make the metric of torchmetrics; None where it has none of that name."""
+        if self.build_peer is not None:
+            return self.build_peer()
+        for family in _FAMILIES:
+            found = getattr(importlib.import_module(f"torchmetrics.{family}"), self.name, None)
+            if found is not None:
+                return found(**self.options)
+        return None
 
     def batch(self, key: int) -> Samples:
         """Give a small batch, the same for the same key."""

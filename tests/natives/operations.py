@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +24,8 @@ __all__ = [
     "of_theirs",
     "page",
     "pretended_device",
-    "theirs_of",
     "without_values",
 ]
-
-FAMILIES = ("classification", "retrieval", "regression", "aggregation", "text", "segmentation", "image", "wrappers")
 
 #: Operations that give a number of the data to Python, or a tensor of a size that the data decides.
 _READS = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2", "unique_dim"}
@@ -55,15 +51,6 @@ class Counter(TorchDispatchMode):
         )
         self.waits += name in _READS or by_mask or (name == "bincount")
         return func(*args, **(kwargs or {}))
-
-
-def theirs_of(row: Native) -> Any:
-    """Make the metric of torchmetrics that a row names; None where there is none."""
-    for family in FAMILIES:
-        found = getattr(importlib.import_module(f"torchmetrics.{family}"), row.name, None)
-        if found is not None:
-            return found(**row.options)
-    return None
 
 
 def _counted(metric: Any, row: Native, samples: Any) -> Counter:
@@ -111,7 +98,7 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 def of_ours_on_device(row: Native) -> Counter | None:
     """Count what our update does on an accelerator; None for text, which is on no device."""
     samples, device, metric = row.draw(64, generator(1)), pretended_device(), row.make()
-    if device is None or not all(isinstance(value, Tensor) for value in samples):
+    if device is None or not row.on_device or not all(isinstance(value, Tensor) for value in samples):
         return None
     with without_values():
         batch = [torch.empty(value.shape, dtype=value.dtype, device=device) for value in samples]
@@ -123,7 +110,7 @@ def of_ours_on_device(row: Native) -> Counter | None:
 
 def of_theirs(row: Native) -> Counter | None:
     """Count what theirs does."""
-    theirs = theirs_of(row)
+    theirs = row.make_peer()
     return None if theirs is None else _counted(theirs, row, row.draw(64, generator(1)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import warnings
 from typing import Any
@@ -19,20 +18,11 @@ from tests.natives.native import Native, generator
 torchmetrics = pytest.importorskip("torchmetrics")
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all", "ignore:DiceScore metric currently defaults")
 
-FAMILIES = ("classification", "retrieval", "regression", "aggregation", "text", "segmentation", "image")
 ROW_OF = {row.name: row for row in reversed(ROWS) if row.peer and row.build is None}
 
 
-def _theirs(row: Native) -> Any:
-    for family in FAMILIES:
-        found = getattr(importlib.import_module(f"torchmetrics.{family}"), row.name, None)
-        if found is not None:
-            return found(**row.options)
-    return None
-
-
 def _has_same_states(row: Native) -> bool:
-    theirs = _theirs(row)
+    theirs = row.make_peer()
     if theirs is None:
         return False
     # `invalid` counts wrong labels, and begins with none.
@@ -57,7 +47,7 @@ def test_the_table_is_not_empty() -> None:
 @pytest.mark.parametrize("name", SAME)
 def test_their_states_are_taken(name: str) -> None:
     row = ROW_OF[name]
-    theirs, ours, once = _theirs(row), row.make(), row.make()
+    theirs, ours, once = row.make_peer(), row.make(), row.make()
     theirs.persistent(True)
     for seed in range(2):
         batch = row.draw(20, generator(seed))
