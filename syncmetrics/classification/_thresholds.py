@@ -133,8 +133,8 @@ def sigmoid_of(scores: Tensor) -> Tensor:
 
 
 def softmax_of(scores: Tensor) -> Tensor:
-    """Read scores `(N, K)` as logits of K classes."""
-    return scores.softmax(1)
+    """Read scores `(N, K)` as logits of K classes; one that is infinite has all, or its share of all."""
+    return scores.clamp(max=torch.finfo(scores.dtype).max).softmax(1)
 
 
 def count_between(

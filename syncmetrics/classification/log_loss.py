@@ -129,7 +129,7 @@ class MulticlassLogLoss(MulticlassLoss):
     def _losses(self, scores: Tensor, target: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         column, eps = target.unsqueeze(1), _eps(dtype)
         first = -scores.gather(1, column).squeeze(1).clamp(eps, 1 - eps).log()
-        return first, -scores.log_softmax(1).gather(1, column).squeeze(1)
+        return first, -scores.clamp(max=torch.finfo(scores.dtype).max).log_softmax(1).gather(1, column).squeeze(1)
 
     def compute(self) -> Tensor:
         """Return the loss in nats, 0-d in float64; the mean of no samples is NaN.
