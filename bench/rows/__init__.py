@@ -1,13 +1,14 @@
 """The rows, in the order of the table."""
 
 from bench.cases import Row
-from bench.rows import cats, classification, frameworks, imports, local, many, memory, steps, sums
+from bench.rows import cats, classification, frameworks, imports, local, many, memory, natives, steps, sums
 
 __all__ = ["ROWS", "row_of"]
 
 ROWS: tuple[Row, ...] = (
     *classification.ROWS,
     *local.ROWS,
+    *natives.ROWS,
     *imports.ROWS,
     *many.ROWS,
     *cats.ROWS,
