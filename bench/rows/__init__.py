@@ -1,7 +1,7 @@
 """The rows, in the order of the table."""
 
 from bench.cases import Row
-from bench.rows import cats, classification, frameworks, imports, local, many, memory, natives, steps, sums
+from bench.rows import cats, classification, frameworks, imports, local, many, memory, natives, simulated, steps, sums
 
 __all__ = ["ROWS", "row_of"]
 
@@ -11,6 +11,7 @@ ROWS: tuple[Row, ...] = (
     *natives.ROWS,
     *imports.ROWS,
     *many.ROWS,
+    *simulated.ROWS,
     *cats.ROWS,
     *sums.ROWS,
     *steps.ROWS,

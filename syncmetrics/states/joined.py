@@ -100,15 +100,17 @@ class JoinedRows(list[Tensor]):
         joined: All rows, of shape `(rows, ...)`.
         runs: How many rows each element has, run-length coded; and the dtype of the elements, for they may have been
             converted to a common one.
+        times: How many ranks, one behind another, have such elements.
     """
 
-    __slots__ = ("_count", "_joined", "_runs", "has_scalars")
+    __slots__ = ("_count", "_joined", "_runs", "_times", "has_scalars")
 
-    def __init__(self, joined: Tensor, runs: Sequence[tuple[Sequence[Run], torch.dtype]]) -> None:
+    def __init__(self, joined: Tensor, runs: Sequence[tuple[Sequence[Run], torch.dtype]], times: int = 1) -> None:
         super().__init__((_TRIGGER,))
         self._joined: Tensor | None = joined
         self._runs: Sequence[tuple[Sequence[Run], torch.dtype]] | None = runs
-        self._count = sum(run.times for some, _ in runs for run in some)
+        self._times = times
+        self._count = sum(run.times for some, _ in runs for run in some) * times
         self.has_scalars = any(run.rows == SCALAR for some, _ in runs for run in some)
 
     def take_apart(self) -> bool:
@@ -119,7 +121,7 @@ class JoinedRows(list[Tensor]):
         self._runs = None
         elements: list[Tensor] = []
         at = 0
-        for some, dtype in runs:
+        for some, dtype in [*runs] * self._times:
             for rows, times, own in some:
                 stop = at + abs(rows) * times
                 piece = joined[at:stop].to(own or dtype)
@@ -138,7 +140,7 @@ class JoinedRows(list[Tensor]):
     def with_rows(self, change: Callable[[Tensor], Tensor]) -> JoinedRows:
         """Give the same list with other memory behind it: what `change` makes of the joined tensor."""
         if self._runs is not None and self._joined is not None:
-            return JoinedRows(change(self._joined), self._runs)
+            return JoinedRows(change(self._joined), self._runs, self._times)
         twin = JoinedRows(torch.empty(0), ())
         twin._joined = None
         list.__setitem__(twin, slice(None), [change(item) for item in self])

@@ -20,6 +20,7 @@ from syncmetrics.states.epoch import tag_of
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import resolve_reduction
 from syncmetrics.states.spec import StateSpec, check_value
+from syncmetrics.sync.alike import fold_columns
 from syncmetrics.sync.apart import common_blocks, decode_blocks, encode_blocks, put_together, taken_apart
 from syncmetrics.sync.check import (
     callers_of,
@@ -132,34 +133,42 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
         about = encode_blocks(parts), caller_of(transport)
         meaning = known.meaning(parts, route.dst)
         packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning)
-        arrived = _exchange(here, route, packet, buffers, memory.said)
-        memory.synced = _count(arrived)
+        columns = None if error is not None else known.lay_columns(len(packet.manifest), buffers)
+        arrived = _exchange(here, route, packet, buffers, memory.said, None if columns is None else len(brought))
+        memory.synced = _count(arrived, sequence)
         if record is not None:
-            record.arrived(arrived.headers, route.transport.rank)
-        try:
-            check_failures(arrived.manifests)
-        except PeerError as failure:
-            raise failure from error
-        if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
-            contenders = memory.busy.contenders
-            text = encode_schema(label, schema, brought, notes(transport), about[1], contenders, route.dst)
-            _resolve_difference(route, arrived, text, memory)
-        note(transport, route.what)
-        if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
-            memory.buffers = buffers
-            apart = _sync_apart(parts, arrived.manifests, over, label, record)
-            return None if apart is None else put_together(parts, apart)
-        manifests = _full_manifests(arrived.manifests, len(schema.entries), len(brought))
-        verdict = _judge(label, known, manifests, arrived, buffers)
-        fold_all = partial(fold, brought, schema, verdict.plan, manifests)
+            record.arrived(arrived.entered, route.transport.rank)
         merged: list[Merged] | None = None
-        if verdict.values is None:
-            make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
-            merged = _transfer(route, label, make_ready, partial(fold_all, packets=arrived.packets), memory)
+        fold_inside: Callable[[], list[Merged]] | None = None
+        if columns is not None and arrived.counts is not None:  # every rank says what this one says
+            note(transport, route.what)
+            fold_inside = partial(fold_columns, brought, schema, columns, arrived.counts, arrived.packets)
+        else:
+            try:
+                check_failures(arrived.manifests)
+            except PeerError as failure:
+                raise failure from error
+            if not mean_the_same(arrived.headers, arrived.manifests, memory.callers):
+                contenders = memory.busy.contenders
+                text = encode_schema(label, schema, brought, notes(transport), about[1], contenders, route.dst)
+                _resolve_difference(route, arrived, text, memory)
+            note(transport, route.what)
+            if len({m.message for m in arrived.manifests if m.status is Status.OK}) > 1:
+                memory.buffers = buffers
+                apart = _sync_apart(parts, arrived.manifests, over, label, record)
+                return None if apart is None else put_together(parts, apart)
+            manifests = _full_manifests(arrived.manifests, len(schema.entries), len(brought))
+            verdict = _judge(label, known, manifests, arrived, buffers)
+            fold_all = partial(fold, brought, schema, verdict.plan, manifests, packets=arrived.packets)
+            if verdict.values is None:
+                make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
+                merged = _transfer(route, label, make_ready, fold_all, memory)
+            else:
+                fold_inside = partial(fold_all, verdict.values, sums=verdict.sums)
     # From here on no rank needs this one any more.
     try:
-        if verdict.values is not None and route.receives:
-            merged = fold_all(verdict.values, packets=arrived.packets, sums=verdict.sums)
+        if fold_inside is not None and route.receives:
+            merged = fold_inside()
         memory.buffers = buffers
         if merged is None or brought is parts:
             return merged
@@ -360,24 +369,26 @@ def _say(
             continue
 
 
-def _exchange(here: episode, route: Route, packet: Packet, buffers: Buffers, said: Said) -> Arrived:
+def _exchange(
+    here: episode, route: Route, packet: Packet, buffers: Buffers, said: Said, parts: int | None = None
+) -> Arrived:
     """Send a packet, and give those of all ranks. Collective: every rank of the group must call this.
 
     Ranks that have met anew have not all come out of the last sync with the same count: one was interrupted before it
     counted, another after. They are together again, whatever they say.
     """
     start = time.monotonic()
-    arrived = exchange(route, packet, buffers, said)
+    arrived = exchange(route, packet, buffers, said, parts)
     _confirm(route, arrived.apart, start)
-    if here.have_met:
+    if here.have_met and arrived.counts is None:
         count = _count(arrived)
         arrived = replace(arrived, headers=tuple(replace(header, sequence=count) for header in arrived.headers))
     return arrived
 
 
-def _count(arrived: Arrived) -> int:
+def _count(arrived: Arrived, mine: int = 0) -> int:
     """Give how many syncs there were, as the rank counts that knows of most: all ranks count on from there."""
-    return max(header.sequence for header in arrived.headers)
+    return max((header.sequence for header in arrived.headers), default=mine)
 
 
 def _name_of(sequence: int, label: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from syncmetrics.errors import SyncRefusedError
 from syncmetrics.states.spec import StateSpec
+from syncmetrics.sync.alike import Columns, columns_of
 from syncmetrics.sync.check import Callers
 from syncmetrics.sync.manifest import Form, Manifest, Part, Record, Schema, meaning_of, schema_of
 from syncmetrics.sync.packet import Said, from_bytes, packet_size, payload_layout, shared_bytes
@@ -118,6 +119,7 @@ class Known:
         about: What else it said: which metrics are apart, and from which thread it syncs.
         layout: Where they lie in the packet.
         verdict: What followed from the manifests of all ranks.
+        columns: Where the states lie if all ranks say the same: of which records, and after how large a manifest.
         meant: What settings and receiver this rank had the last time, and the hash of them.
     """
 
@@ -131,6 +133,7 @@ class Known:
     about: tuple[str, str] | None = None
     layout: Layout | None = None
     verdict: Verdict | None = None
+    columns: tuple[tuple[Record, ...], int, Columns | None] | None = None
     meant: tuple[Any, int] | None = None
 
     def meaning(self, parts: Sequence[Part], dst: int | None) -> int:
@@ -157,6 +160,13 @@ class Known:
             places = tuple(from_bytes(packet[at:], self.records[i].dtype, self.records[i].shape) for i, at in inside)
             layout = self.layout = Layout(buffers, manifest_bytes, tuple(i for i, _ in inside), places)
         return layout
+
+    def lay_columns(self, manifest_bytes: int, buffers: Buffers) -> Columns | None:
+        """Give where the states of all ranks lie if all say the same, and all states are folded at once then."""
+        if self.columns is None or self.columns[0] is not self.records or self.columns[1] != manifest_bytes:
+            found = columns_of(self.schema, self.records, manifest_bytes, buffers.packet.numel())
+            self.columns = self.records, manifest_bytes, found
+        return self.columns[2]
 
 
 def _code_of(merge: Any) -> Any:

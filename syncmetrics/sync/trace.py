@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from syncmetrics.errors import said_by
-from syncmetrics.sync.packet import Header
 from syncmetrics.transport.base import Transport
 
 __all__ = ["CountingTransport", "SyncRecord", "Trace", "is_observed", "observing", "trace"]
@@ -46,9 +45,8 @@ class SyncRecord:
     slowest: int | None = None
     error: str | None = None
 
-    def arrived(self, headers: Sequence[Header], rank: int) -> None:
-        """Note who came last."""
-        entered = [header.entered for header in headers]
+    def arrived(self, entered: Sequence[int], rank: int) -> None:
+        """Note who came last, of the moments at which the ranks came."""
         self.slowest = entered.index(max(entered))
         self.waited = max(0.0, (max(entered) - entered[rank]) * 1e-9)
 

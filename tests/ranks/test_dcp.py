@@ -55,7 +55,8 @@ def _right(world_size: int, order: list[int]) -> Any:
 
 def test_the_helpers_for_state_dicts_know_every_key() -> None:
     (keys, _) = run_ranks(dcp_bodies.persistent, 2)
-    assert keys == ["layer.bias", "layer.weight", "rows._about", "rows.value", "total._about", "total.sum_value"]
+    of_metrics = ["rows._about", "rows.value", "total._about", "total.invalid", "total.sum_value"]
+    assert keys == ["layer.bias", "layer.weight", *of_metrics]
 
 
 def test_what_was_added_since_stays_as_it_is(tmp_path: Path) -> None:
