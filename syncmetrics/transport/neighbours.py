@@ -7,7 +7,7 @@ from pathlib import Path
 
 from syncmetrics.transport.board import Board, NoAnswerError
 
-__all__ = ["Neighbours"]
+__all__ = ["Neighbours", "host_of_process", "is_running", "start_of_process"]
 
 
 class Neighbours:
@@ -25,12 +25,12 @@ class Neighbours:
         self._board = board
         self._rank = rank
         self._known: dict[int, tuple[int, str]] = {}
-        self._host = _host()
+        self._host = host_of_process()
 
     def register(self, seconds: float) -> None:
         """Write down where this rank is."""
         pid = os.getpid()
-        started = _started(pid)
+        started = start_of_process(pid)
         if self._host is None or not started:
             return
         number = self._board.count(f"{self._host}/ranks", seconds)
@@ -53,7 +53,8 @@ class Neighbours:
         return tuple(sorted(rank for rank, process in self._known.values() if _has_ended(process)))
 
 
-def _host() -> str | None:
+def host_of_process() -> str | None:
+    """Tell the host, and the space of process numbers on it; None where the system does not say."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -69,12 +70,18 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _started(pid: int) -> str:
+def start_of_process(pid: int) -> str:
+    """Tell when a process began, in units of the system; nothing if there is none."""
     fields = _stat(pid)
     return fields[19] if len(fields) > 19 else ""
 
 
+def is_running(pid: int, started: str) -> bool:
+    """Whether the process runs that has this number and began then."""
+    fields = _stat(pid)
+    return len(fields) > 19 and fields[0] not in "ZX" and fields[19] == started
+
+
 def _has_ended(process: str) -> bool:
     pid, _, started = process.partition(" ")
-    fields = _stat(int(pid))
-    return len(fields) <= 19 or fields[0] in "ZX" or fields[19] != started
+    return not is_running(int(pid), started)

@@ -23,6 +23,7 @@ from syncmetrics.transport.neighbours import Neighbours
 from syncmetrics.transport.patience import Patience, current_patience
 from syncmetrics.transport.process_group.groups import GroupRef
 from syncmetrics.transport.process_group.lanes import OPEN_TIMEOUT, Lane, lane_of, open_gloo
+from syncmetrics.transport.process_group.shared_memory import MOST_RANKS, SharedMemory, open_shared_memory
 from syncmetrics.transport.roll_call import FIRST_SECONDS, QUESTION_SECONDS, SLICE_SECONDS, RollCall, wait_for
 
 __all__ = ["ProcessGroupTransport", "transport_of", "world_transport"]
@@ -118,6 +119,8 @@ class ProcessGroupTransport(EpisodicTransport):
         self._global_ranks = ranks.global_ranks
         self._world_size = len(ranks.global_ranks)
         self._opened: Lane | None = None
+        self._shared: SharedMemory | None = None
+        self._is_greeting = False
         self._old: list[tuple[float, Lane]] = []
         self._twin: ProcessGroupTransport | None = None
 
@@ -184,7 +187,7 @@ class ProcessGroupTransport(EpisodicTransport):
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Gather `local` of every rank into `out`."""
-        self._run(local, lambda lane, limit: lane.all_gather(out, local, limit), timeout, what)
+        self._run(local, lambda lane, limit: self._start_gathering(lane, out, local, limit), timeout, what)
 
     def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Fill `buffer` with what rank `src` has in it."""
@@ -267,6 +270,8 @@ class ProcessGroupTransport(EpisodicTransport):
     def _operate(
         self, tensor: Tensor, post: Callable[[Lane, timedelta | None], Sequence[Any]], patience: Patience, what: str
     ) -> None:
+        if not self._operations and not self._is_greeting:
+            self._greet(patience, what)
         limit = _limit_of(patience)
         start = time.monotonic()
         self._operations += 1
@@ -292,6 +297,29 @@ class ProcessGroupTransport(EpisodicTransport):
             self._fail(concluded)
             raise concluded from error
 
+    def _start_gathering(self, lane: Lane, out: Tensor, local: Tensor, limit: timedelta | None) -> Sequence[Any]:
+        if self._shared is not None and self._shared.fits(local):
+            return [self._shared.all_gather(out, local)]
+        return lane.all_gather(out, local, limit)
+
+    def _greet(self, patience: Patience, what: str) -> None:
+        """Find out, as the first thing on a lane, whether all ranks share memory. All ranks of a group come here."""
+        self._shared = None
+        if not 1 < self._world_size <= MOST_RANKS or self._backends.get("cpu") != "gloo":
+            return
+
+        def gather(said: bytes) -> list[bytes]:
+            mine = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+            found = torch.empty(self._world_size * len(said), dtype=torch.uint8)
+            self._operate(mine, lambda lane, limit: lane.all_gather(found, mine, limit), patience, what)
+            return [bytes(one.tolist()) for one in found.view(self._world_size, -1)]
+
+        self._is_greeting = True
+        try:
+            self._shared = open_shared_memory(self._rank, self._world_size, gather)
+        finally:
+            self._is_greeting = False
+
     def _roll(self, what: str) -> RollCall:
         board, neighbours = self._ranks.meet()
         return RollCall(
@@ -315,6 +343,7 @@ class ProcessGroupTransport(EpisodicTransport):
             limit = _limit_of(_patience_of(timeout)) or OPEN_TIMEOUT
             self._old.append((now + limit.total_seconds(), self._opened))
             self._opened = None
+        self._shared = None
         patience = _patience_of(timeout)
         if patience.timeout is None:
             patience = replace(patience, timeout=OPEN_TIMEOUT.total_seconds())
