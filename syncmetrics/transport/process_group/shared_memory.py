@@ -209,10 +209,11 @@ class _Exchange:
         self._number = shared._begin(local)
         self._awaited = list(shared._awaited)
         self._is_done = False
+        self._lost: RuntimeError | None = None
 
     def is_completed(self) -> bool:
-        """Whether all have come."""
-        return self._is_done or self._take(0.0)
+        """Whether all have come, or one of them never will."""
+        return self._is_done or self._lost is not None or self._take(0.0)
 
     def wait(self, timeout: timedelta | None = None) -> None:
         """Wait for the others.
@@ -220,6 +221,8 @@ class _Exchange:
         Raises:
             RuntimeError: The time is over, or the process of one of them has ended.
         """
+        if self._lost is not None:
+            raise self._lost
         if not self._is_done and not self._take(None if timeout is None else timeout.total_seconds()):
             raise RuntimeError("the exchange through shared memory timed out")
 
@@ -245,7 +248,8 @@ class _Exchange:
             # What a process did before it ended is there: it may have come.
             late = [peer for peer, semaphore in awaited if peer in gone and not self._came(peer, semaphore)]
             if late:
-                raise RuntimeError(f"connection closed by peer: the processes of ranks {late} have ended")
+                self._lost = RuntimeError(f"connection closed by peer: the processes of ranks {late} have ended")
+                raise self._lost
         self._shared._end(self._number, self._out, self._size)
         self._is_done = True
         return True

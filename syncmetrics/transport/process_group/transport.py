@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ _KINDS: dict[Literal["lost", "timeout"], tuple[str, ...]] = {
     "timeout": ("timed out", "timeout"),
 }
 
+#: When a rank came to a greeting.
+_ENTERED = struct.Struct("<q")
 #: Once in the life of a group a rank writes down that it is there, which takes no longer.
 _REGISTER_SECONDS = 10.0
 #: When all ranks are there, opening a lane takes milliseconds.
@@ -309,10 +312,16 @@ class ProcessGroupTransport(EpisodicTransport):
             return
 
         def gather(said: bytes) -> list[bytes]:
-            mine = torch.frombuffer(bytearray(said), dtype=torch.uint8)
-            found = torch.empty(self._world_size * len(said), dtype=torch.uint8)
+            start = time.monotonic()
+            mine = torch.frombuffer(bytearray(_ENTERED.pack(time.time_ns()) + said), dtype=torch.uint8)
+            found = torch.empty(self._world_size * mine.numel(), dtype=torch.uint8)
             self._operate(mine, lambda lane, limit: lane.all_gather(found, mine, limit), patience, what)
-            return [bytes(one.tolist()) for one in found.view(self._world_size, -1)]
+            texts = [bytes(one.tolist()) for one in found.view(self._world_size, -1)]
+            entered = [_ENTERED.unpack_from(text)[0] for text in texts]
+            # A rank that comes late does its part of one operation at most that the others have given up.
+            apart = max((max(entered) - min(entered)) / 1e9, time.monotonic() - start)
+            self.confirm(apart, timeout=patience.timeout, what=what)
+            return [text[_ENTERED.size :] for text in texts]
 
         self._is_greeting = True
         try:
