@@ -131,17 +131,17 @@ class SharedMemory:
     """
 
     def __init__(self, segment: _Segment, rank: int, world_size: int, pids: Sequence[int]) -> None:
+        self._ended: dict[int, int] = {}  # by rank, what can be asked whether its process has ended
         others = [peer for peer in range(world_size) if peer != rank]
         self._rank = rank
         self._world_size = world_size
         self._token = segment.token
-        self._memory = segment.memory
+        self._memory: Any = segment.memory
         whole = torch.frombuffer(segment.memory, dtype=torch.uint8)
         self._slots = whole.view(world_size, 2, _STAMP_BYTES + SLOT_BYTES)[:, :, _STAMP_BYTES:]
         self._raised = [segment.semaphore(rank, peer) for peer in others]
         self._awaited = [(peer, segment.semaphore(peer, rank)) for peer in others]
         self._number = 0
-        self._ended: dict[int, int] = {}  # by rank, what can be asked whether its process has ended
         for peer in others:
             if pids[peer] and hasattr(os, "pidfd_open"):
                 with suppress(OSError):
@@ -156,11 +156,13 @@ class SharedMemory:
         return _Exchange(self, out, local)
 
     def close(self) -> None:
-        """Let go of what the system keeps for it. The memory is let go of with the last that has it."""
+        """Let go of what the system keeps for it. It is of no use from then on."""
         for descriptor in self._ended.values():
             with suppress(OSError):
                 os.close(descriptor)
         self._ended = {}
+        self._raised, self._awaited = [], []
+        self._slots, self._memory = torch.empty(0), memoryview(b"")
 
     def __del__(self) -> None:
         self.close()

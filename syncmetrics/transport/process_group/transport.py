@@ -305,9 +305,14 @@ class ProcessGroupTransport(EpisodicTransport):
             return [self._shared.all_gather(out, local)]
         return lane.all_gather(out, local, limit)
 
+    def _let_go_of_memory(self) -> None:
+        if self._shared is not None:  # what an operation that was given up has of it may live on in an exception
+            self._shared.close()
+            self._shared = None
+
     def _greet(self, patience: Patience, what: str) -> None:
         """Find out, as the first thing on a lane, whether all ranks share memory. All ranks of a group come here."""
-        self._shared = None
+        self._let_go_of_memory()
         if not 1 < self._world_size <= MOST_RANKS or self._backends.get("cpu") != "gloo":
             return
 
@@ -352,7 +357,7 @@ class ProcessGroupTransport(EpisodicTransport):
             limit = _limit_of(_patience_of(timeout)) or OPEN_TIMEOUT
             self._old.append((now + limit.total_seconds(), self._opened))
             self._opened = None
-        self._shared = None
+        self._let_go_of_memory()
         patience = _patience_of(timeout)
         if patience.timeout is None:
             patience = replace(patience, timeout=OPEN_TIMEOUT.total_seconds())
