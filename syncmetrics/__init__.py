@@ -207,7 +207,7 @@ _ROOMS = {
         "WordInfoLost",
         "WordInfoPreserved",
     ),
-    "transport": ("WORLD", "set_sync_timeout"),
+    "transport": ("WORLD", "set_shared_memory", "set_sync_timeout"),
     "wrappers": (
         "BinaryTargetTransformer",
         "BootStrapper",

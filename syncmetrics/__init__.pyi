@@ -253,6 +253,7 @@ from syncmetrics.sync import trace as trace
 from syncmetrics.testing import assert_matches_single_process as assert_matches_single_process
 from syncmetrics.testing import run_ranks as run_ranks
 from syncmetrics.transport import WORLD as WORLD
+from syncmetrics.transport import set_shared_memory as set_shared_memory
 from syncmetrics.transport import set_sync_timeout as set_sync_timeout
 from syncmetrics.wrappers import BinaryTargetTransformer as BinaryTargetTransformer
 from syncmetrics.wrappers import BootStrapper as BootStrapper

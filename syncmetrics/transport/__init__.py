@@ -17,6 +17,7 @@ from syncmetrics.transport.process_group import (
     GroupRef,
     bind_process_group,
     has_process_group,
+    set_shared_memory,
     transport_of,
     world_transport,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Transport",
     "bind_group",
     "resolve_transport",
+    "set_shared_memory",
     "set_sync_timeout",
     "transport_over",
     "unbind_group",
