@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torchmetrics
 import torchmetrics.classification
 from torch import Tensor
@@ -66,7 +67,7 @@ _EPOCH: dict[str, Role] = {"syncmetrics": "ours", "torchmetrics": "peer", "one a
 
 
 def _compute_cases(scale: Scale) -> list[Case]:
-    fast = Target("peer", 100.0)
+    fast = Target("peer", 200.0)
     return [Case("compute", world, "18 metrics", _EPOCH, targets=(fast,), headline=True) for world in scale.pick(2, 4)]
 
 
@@ -85,13 +86,13 @@ def _build_compute(case: Case, rank: int) -> Built:
 
 
 def _sync_cases(scale: Scale) -> list[Case]:
-    limits = {2: 2.0, 4: 1.3}
+    limits = {2: 0.6, 4: 0.3}
     return [
         Case(
             "sync",
             world,
             "18 metrics",
-            {"syncmetrics": "ours", "one all_gather": "raw"},
+            {"syncmetrics": "ours", "one all_gather": "raw", "without shared memory": "other"},
             targets=(Target("raw", limits[world]),),
             headline=True,
         )
@@ -101,16 +102,21 @@ def _sync_cases(scale: Scale) -> list[Case]:
 
 def _build_sync(case: Case, rank: int) -> Built:
     batch = batch_of(512, rank)
-    mine = our_collection()
-
-    def sync() -> None:
-        with syncmetrics.synced(mine):
-            pass
-
+    mine, other = our_collection(), our_collection(process_group=dist.new_group())
+    set_shared_memory = getattr(syncmetrics, "set_shared_memory", lambda enabled: None)
+    set_shared_memory(False)
+    _sync(other)  # a group finds out with its first sync
+    set_shared_memory(None)
     return {
-        "syncmetrics": Contender(sync, lambda: mine.update(*batch)),
+        "syncmetrics": Contender(partial(_sync, mine), lambda: mine.update(*batch)),
         "one all_gather": Contender(raw_gather(case.world)),
+        "without shared memory": Contender(partial(_sync, other), lambda: other.update(*batch)),
     }
+
+
+def _sync(metrics: Any) -> None:
+    with syncmetrics.synced(metrics):
+        pass
 
 
 def _update_cases(scale: Scale) -> list[Case]:

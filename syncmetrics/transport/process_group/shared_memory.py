@@ -157,15 +157,19 @@ class SharedMemory:
 
     def close(self) -> None:
         """Let go of what the system keeps for it. It is of no use from then on."""
-        for descriptor in self._ended.values():
-            with suppress(OSError):
-                os.close(descriptor)
-        self._ended = {}
+        self._close_descriptors()
         self._raised, self._awaited = [], []
         self._slots, self._memory = torch.empty(0), memoryview(b"")
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(Exception):  # the interpreter may be ending
+            self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        descriptors, self._ended = self._ended, {}
+        for descriptor in descriptors.values():
+            with suppress(OSError):
+                os.close(descriptor)
 
     def _stamp_at(self, rank: int, place: int) -> int:
         return (2 * rank + place) * (_STAMP_BYTES + SLOT_BYTES)
