@@ -12,7 +12,7 @@ from torchmetrics import classification as theirs
 
 import syncmetrics
 from syncmetrics import MeanMetric, MulticlassAccuracy, MulticlassF1Score
-from syncmetrics.transport.process_group import lanes
+from tests.ranks.exchanges import counted_gathers
 
 
 def batches(rank: int, count: int) -> list[tuple[Tensor, Tensor]]:
@@ -62,17 +62,9 @@ def in_their_containers(rank: int, world_size: int) -> dict[str, Any]:
 
 
 def in_our_collection(rank: int, world_size: int) -> tuple[dict[str, Any], int]:
-    calls = [0]
-    gather = lanes.Lane.all_gather
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        calls[0] += 1
-        return gather(*args, **kwargs)
-
     def refused(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("torchmetrics communicates by itself")
 
-    lanes.Lane.all_gather = counted
     dist.all_gather = dist.barrier = refused
     collection = syncmetrics.MetricCollection(
         {
@@ -91,10 +83,11 @@ def in_our_collection(rank: int, world_size: int) -> tuple[dict[str, Any], int]:
         assert torch.allclose(step["v/acc"], step["v/raw"])
         assert tuple(step) == names
     before = collection["theirs"].inner.tp.clone()
-    value = collection.compute()
-    assert tuple(value) == names
-    collection.compute()
+    with counted_gathers() as calls:
+        value = collection.compute()
+        assert tuple(value) == names
+        collection.compute()
     assert torch.equal(collection["theirs"].inner.tp, before)
     collection.reset()
     assert collection["theirs"].inner.update_count == 0
-    return as_floats(value), calls[0]
+    return as_floats(value), len(calls)

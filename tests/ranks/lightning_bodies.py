@@ -33,7 +33,7 @@ from syncmetrics import (
 from syncmetrics.data import EvalSampler
 from syncmetrics.foreign.torchmetrics import fuse, uninstall
 from syncmetrics.frameworks.lightning import MetricsCallback, MetricsCheckpoint, log_picture
-from syncmetrics.transport.process_group import lanes
+from tests.ranks.exchanges import counted_gathers
 
 CLASSES = ["cat", "dog", "owl"]
 UNUSED = "ddp_find_unused_parameters_true"  # as two networks with an optimizer each need it
@@ -51,22 +51,6 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="GPU available but not used.*")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         yield
-
-
-@contextlib.contextmanager
-def counted() -> Iterator[list[int]]:
-    calls: list[int] = []
-    gather = lanes.Lane.all_gather
-
-    def count(*args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        return gather(*args, **kwargs)
-
-    lanes.Lane.all_gather = count
-    try:
-        yield calls
-    finally:
-        lanes.Lane.all_gather = gather
 
 
 class Given(LightningEnvironment):
@@ -240,7 +224,7 @@ MODULES = {"automatic": Automatic, "manual": Manual, "fused": Fused, "steps": St
 
 def fitted(rank: int, world_size: int, kind: str, **options: Any) -> tuple[list[dict[str, float]], list[int]]:
     """Give what three epochs have logged, and the exchanges of each validation."""
-    with counted() as calls, quiet():
+    with counted_gathers() as calls, quiet():
         module = MODULES[kind]()
         callbacks = [Watch(calls), *options.pop("callbacks", [])]
         trainer(rank, world_size, callbacks=callbacks, **options).fit(module)

@@ -9,17 +9,15 @@ import torch
 
 import syncmetrics
 from syncmetrics import CatMetric, SumMetric, sync_states, trace
-from syncmetrics.sync.manifest import Status
-from syncmetrics.sync.packet import Header
 from syncmetrics.testing import run_ranks, run_threads
 
 
 def test_the_slowest_rank_is_the_one_that_entered_last() -> None:
     record = syncmetrics.SyncRecord("x", "a group")
     entered = [5_000_000_000, 7_500_000_000, 6_000_000_000]
-    record.arrived([Header(Status.OK, 1, 2, 0, at) for at in entered], 0)
+    record.arrived(entered, 0)
     assert (record.slowest, record.waited) == (1, 2.5)
-    record.arrived([Header(Status.OK, 1, 2, 0, at) for at in entered], 1)
+    record.arrived(entered, 1)
     assert (record.slowest, record.waited) == (1, 0.0)
 
 

@@ -19,6 +19,7 @@ from syncmetrics.foreign import torchmetrics as room
 from syncmetrics.foreign.torchmetrics import routing
 from syncmetrics.foreign.torchmetrics.together import fused as fused_now
 from syncmetrics.testing import run_ranks
+from tests.ranks.exchanges import counted_in_memory, meet
 from tests.ranks.torchmetrics_rows import ROWS
 
 #: Batch sizes of each of up to three ranks. A rank with nothing is never updated.
@@ -56,6 +57,7 @@ _COLLECTIVES = (
 @contextlib.contextmanager
 def counted() -> Iterator[list[str]]:
     """Count the operations of torch's process groups, whoever starts them."""
+    meet()
     calls: list[str] = []
     originals = {name: getattr(dist.ProcessGroup, name) for name in _COLLECTIVES if hasattr(dist.ProcessGroup, name)}
     for name, original in originals.items():
@@ -66,7 +68,8 @@ def counted() -> Iterator[list[str]]:
 
         setattr(dist.ProcessGroup, name, wrapper)
     try:
-        yield calls
+        with counted_in_memory(lambda: calls.append("_allgather_base")):
+            yield calls
     finally:
         for name, original in originals.items():
             setattr(dist.ProcessGroup, name, original)
