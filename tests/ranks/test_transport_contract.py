@@ -26,8 +26,10 @@ def test_threads(world_size: int) -> None:
     assert run_threads(sync_bodies.world_contract, world_size) == [f"{world_size} threads"] * world_size
 
 
+@pytest.mark.parametrize("shared_memory", ["1", "0"])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
-def test_processes(world_size: int) -> None:
+def test_processes(world_size: int, shared_memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNCMETRICS_SHARED_MEMORY", shared_memory)
     assert all(done[0] for done in run_ranks(sync_bodies.contracts, world_size))
 
 
