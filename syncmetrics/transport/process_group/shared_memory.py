@@ -48,6 +48,8 @@ _GREETING = struct.Struct("<8s?64s16s128sq")
 _ANSWER = struct.Struct("<8s?")
 _MAGIC = b"syncshm\x00"
 _SEMAPHORE, _MOST = 1, 1 << 30
+#: What is raised where there is no shared memory, no room in it, or a Python without semaphores.
+_CANNOT = (OSError, ValueError, ImportError, AttributeError)
 #: A rank that waits looks so often whether the process that it waits for still runs.
 _LOOK_SECONDS = 0.02
 
@@ -102,7 +104,7 @@ def open_shared_memory(rank: int, world_size: int, gather: Callable[[bytes], lis
         if all(magic == _MAGIC and is_able for magic, is_able, *_ in said):
             _, _, name_of, token, _, _ = said[0]
             processes = [(str(host_of, "ascii").rstrip("\0"), pid) for *_, host_of, pid in said]
-            with suppress(OSError, ValueError):
+            with suppress(*_CANNOT):
                 segment = made or _Segment.open(name_of.rstrip(b"\0").decode(), token, world_size)
                 pids = [pid if host_of == host and host else 0 for host_of, pid in processes]
                 found = SharedMemory(segment, rank, world_size, pids)
@@ -307,7 +309,7 @@ class _Segment:
                 for other in range(world_size):
                     if one != other:
                         segment._made.append(_semaphore(segment._name_of(one, other), new=True))
-        except (OSError, ValueError, ImportError):
+        except _CANNOT:
             segment.unlink()
             return None
         return segment
