@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from syncmetrics.family.checks import accumulate_dtype, rounded
-from syncmetrics.family.exact import FRACTION_BITS
+from syncmetrics.family.exact import fractions_of, from_parts, in_parts
 
 __all__ = [
     "LEFT_OUT",
@@ -238,11 +238,10 @@ def average_precisions(scores: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     ratio = found.tp.to(wide) / (found.tp + found.fp).clamp(min=1)
     if wide is torch.float32:
         return (ratio * found.is_positive).sum(0) / positives, positives
-    parts = (ratio * 2.0**FRACTION_BITS).round_().long() * found.is_positive
     # In two halves: the sum of 2**36 fractions still fits.
-    high, low = (parts >> 27).sum(0), (parts & ((1 << 27) - 1)).sum(0)
-    high, low = high + (low >> 27), low & ((1 << 27) - 1)
-    return (high.to(wide) * 2.0 ** (27 - FRACTION_BITS) + low.to(wide) * 2.0**-FRACTION_BITS) / positives, positives
+    high, low = (part.sum(0) for part in in_parts(fractions_of(ratio) * found.is_positive))
+    carry, low = in_parts(low)
+    return from_parts(high + carry, low, wide) / positives, positives
 
 
 @dataclass(frozen=True, slots=True)

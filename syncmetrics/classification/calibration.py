@@ -14,7 +14,7 @@ from syncmetrics.classification._thresholds import check_scores, refuse_nan, sig
 from syncmetrics.classification.counts import LabelMetric
 from syncmetrics.classification.readings import of_task
 from syncmetrics.family.checks import accumulate_dtype, check_choice, check_int, zero_count
-from syncmetrics.family.exact import FRACTION_BITS
+from syncmetrics.family.exact import fractions_of, from_parts, in_parts
 from syncmetrics.family.offenders import reads_data
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _NORMS = ("l1", "l2", "max")
-_LOW = 27
 
 
 class _Calibration(LabelMetric):
@@ -59,8 +58,8 @@ class _Calibration(LabelMetric):
         self._tell_invalid()
         is_logit = are_logits(self)
         counts = torch.where(is_logit, self.counts[1], self.counts[0])
-        parts = torch.where(is_logit, self.confidences[1], self.confidences[0]).to(accumulate_dtype(self.device))
-        confidence = parts[:, 0] * 2.0 ** (_LOW - FRACTION_BITS) + parts[:, 1] * 2.0**-FRACTION_BITS
+        parts = torch.where(is_logit, self.confidences[1], self.confidences[0])
+        confidence = from_parts(parts[:, 0], parts[:, 1], accumulate_dtype(self.device))
         return counts.sum(dim=1).to(confidence.dtype), counts[:, 1].to(confidence.dtype), confidence
 
     def _add(self, scores: Tensor, labels: Labels, is_right: Tensor, confidences: tuple[Tensor, Tensor]) -> None:
@@ -88,8 +87,7 @@ class _Calibration(LabelMetric):
         keys = bins * 2 + is_right
         counts = count_keys(keys.clamp(max=2 * size), 2 * size)
         self.counts = self.counts + counts.view(self.counts.shape)
-        whole = (both * 2.0**FRACTION_BITS).round().long()
-        parts = torch.stack((whole >> _LOW, whole & ((1 << _LOW) - 1)), dim=-1).view(-1, 2)
+        parts = torch.stack(in_parts(fractions_of(both)), dim=-1).view(-1, 2)
         sums = torch.zeros(size + 1, 2, dtype=torch.int64, device=both.device).index_add_(0, bins.flatten(), parts)
         self.confidences = self.confidences + sums[:size].view(self.confidences.shape)
 

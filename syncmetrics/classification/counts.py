@@ -14,9 +14,9 @@ from torch import Tensor
 from syncmetrics.classification._inputs import Labels, binary_labels, count_keys, logit
 from syncmetrics.classification._range import add_range, are_logits, widen
 from syncmetrics.family.checks import check_bool, check_choice, check_int, zero_count
+from syncmetrics.family.offenders import raise_for_offenders
 from syncmetrics.metric import Metric
 from syncmetrics.states import RowBuffer
-from syncmetrics.states.store import Mode
 
 __all__ = ["BinaryCounts", "LabelMetric", "MultilabelCounts", "Stats", "check_threshold"]
 
@@ -96,15 +96,14 @@ class LabelMetric(Metric):
         Raises:
             ValueError: There were some.
         """
-        if self._holder.store.mode is Mode.STEP:
-            return
-        number = int(self.invalid)
-        if number:
-            raise ValueError(
-                f"{type(self).__name__}: labels must be in 0..{self._num_labels - 1}, but {number} in `preds` or"
-                " `target` were not, on all ranks together; they were left out. Correct them, or pass `ignore_index` if"
-                " a target label marks what to leave out; and reset() the metric."
-            )
+        raise_for_offenders(self, self.invalid, self._of_labels)
+
+    def _of_labels(self, number: int) -> str:
+        return (
+            f"{type(self).__name__}: labels must be in 0..{self._num_labels - 1}, but {number} in `preds` or `target`"
+            " were not, on all ranks together; they were left out. Correct them, or pass `ignore_index` if a target"
+            " label marks what to leave out; and reset() the metric."
+        )
 
     @property
     @abstractmethod

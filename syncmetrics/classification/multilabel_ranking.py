@@ -13,12 +13,10 @@ from syncmetrics.classification._inputs import binary_labels
 from syncmetrics.classification._thresholds import check_numbers, check_scores
 from syncmetrics.classification.counts import LabelMetric
 from syncmetrics.family.checks import accumulate_dtype, check_int, zero_count
-from syncmetrics.family.exact import FRACTION_BITS
+from syncmetrics.family.exact import fractions_of, from_parts, in_parts
 from syncmetrics.family.offenders import reads_data
 
 __all__ = ["MultilabelCoverageError", "MultilabelRankingAveragePrecision", "MultilabelRankingLoss"]
-
-_LOW = 27
 
 
 class _Ranking(LabelMetric):
@@ -85,8 +83,8 @@ class _Ranking(LabelMetric):
             left_out = self._rows(left_out, preds)
         measures = self._measures(self._rows(scores, preds), self._rows(is_relevant, preds), left_out)
         if measures.is_floating_point():
-            whole = (measures * 2.0**FRACTION_BITS).round().long()
-            parts = (torch.zeros_like(whole), whole >> _LOW, whole & ((1 << _LOW) - 1))
+            high, low = in_parts(fractions_of(measures))
+            parts = (torch.zeros_like(high), high, low)
         else:
             parts = (measures, torch.zeros_like(measures), torch.zeros_like(measures))
         self.measure = self.measure + torch.stack(parts).sum(dim=1)
@@ -99,8 +97,8 @@ class _Ranking(LabelMetric):
             ValueError: If labels were out of range.
         """
         self._tell_invalid()
-        whole, high, low = self.measure.to(accumulate_dtype(self.device)).unbind()
-        return (whole + high * 2.0 ** (_LOW - FRACTION_BITS) + low * 2.0**-FRACTION_BITS) / self.total
+        whole, high, low = self.measure.unbind()
+        return (whole + from_parts(high, low, accumulate_dtype(self.device))) / self.total
 
     def _rows(self, flat: Tensor, preds: Tensor) -> Tensor:
         """Give what is flat in rows of labels."""

@@ -9,7 +9,18 @@ from syncmetrics.metric import Metric
 from syncmetrics.states.exact_sum import exact_value, nearly
 from syncmetrics.states.store import Mode
 
-__all__ = ["FRACTION_BITS", "inner_product", "join_parts", "mean_by_group", "sum_of_products", "summed", "unit_ratios"]
+__all__ = [
+    "FRACTION_BITS",
+    "fractions_of",
+    "from_parts",
+    "in_parts",
+    "inner_product",
+    "join_parts",
+    "mean_by_group",
+    "sum_of_products",
+    "summed",
+    "unit_ratios",
+]
 
 #: A fraction in [0, 1] is kept as a multiple of 2 ** -53.
 FRACTION_BITS = 53
@@ -27,6 +38,25 @@ def unit_ratios(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator.double().div_(denominator).mul_(2.0**FRACTION_BITS).round_().long()
 
 
+def fractions_of(values: Tensor) -> Tensor:
+    """Round floats in [0, 1] to multiples of 2 ** -53, once.
+
+    Returns:
+        Int64 of the same shape.
+    """
+    return (values * 2.0**FRACTION_BITS).round().long()
+
+
+def in_parts(fractions: Tensor) -> tuple[Tensor, Tensor]:
+    """Give high and low parts of fractions, each of which adds up in int64: `high * 2 ** 27 + low` is the fraction."""
+    return fractions >> _LOW, fractions & ((1 << _LOW) - 1)
+
+
+def from_parts(high: Tensor, low: Tensor, dtype: torch.dtype) -> Tensor:
+    """Give the sums, as floats, of which these are the parts."""
+    return high.to(dtype) * 2.0 ** (_LOW - FRACTION_BITS) + low.to(dtype) * 2.0**-FRACTION_BITS
+
+
 def sum_of_products(counts: Tensor, fractions: Tensor) -> tuple[int, int]:
     """Sum counts times fractions, exactly, as long as the counts add up to less than 2 ** 36.
 
@@ -38,7 +68,8 @@ def sum_of_products(counts: Tensor, fractions: Tensor) -> tuple[int, int]:
         The high and the low part of the sum, each of which adds up over ranks; `high * 2 ** 27 + low` is the sum.
     """
     counts = counts.to(fractions.device)
-    return int((counts * (fractions >> _LOW)).sum()), int((counts * (fractions & ((1 << _LOW) - 1))).sum())
+    high, low = in_parts(fractions)
+    return int((counts * high).sum()), int((counts * low).sum())
 
 
 def join_parts(high: int, low: int) -> int:
@@ -65,8 +96,7 @@ def mean_by_group(fractions: Tensor, group: Tensor, counts: Tensor) -> Tensor:
         Int64 in 0..2**53 of shape (G,); 0 for a group without any.
     """
     group, counts = group.to(fractions.device), counts.to(fractions.device)
-    high = torch.zeros_like(counts).index_add_(0, group, fractions >> _LOW)
-    low = torch.zeros_like(counts).index_add_(0, group, fractions & ((1 << _LOW) - 1))
+    high, low = (torch.zeros_like(counts).index_add_(0, group, part) for part in in_parts(fractions))
     by = counts.clamp(min=1)
     rest = (high % by << _LOW) + low
     return (high // by << _LOW) + rest // by

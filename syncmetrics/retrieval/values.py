@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.family.exact import FRACTION_BITS, mean_by_group, unit_ratios
+from syncmetrics.family.exact import FRACTION_BITS, fractions_of, mean_by_group, unit_ratios
 from syncmetrics.retrieval.ranking import Ranking, sums_so_far, tied
 
 __all__ = [
@@ -166,7 +166,7 @@ def _gains(ranking: Ranking, top_k: int | None) -> Tensor:
 
 
 def _fractions(ratios: Tensor) -> Tensor:
-    return (ratios.nan_to_num(0.0).clamp(0, 1) * 2.0**FRACTION_BITS).round().long()
+    return fractions_of(ratios.nan_to_num(0.0).clamp(0, 1))
 
 
 def _discounts(longest: int, top_k: int | None, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 import pytest
@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.simulated import RepeatingTransport
-from syncmetrics import Metric
+from syncmetrics import Metric, exact_add
 from syncmetrics.sync import alike, memory
+from syncmetrics.sync.engine import sync_parts
 from syncmetrics.sync.memory import Known
 from syncmetrics.sync.packet import HEADER_BYTES, shared_bytes
+from syncmetrics.sync.route import Route
 from syncmetrics.transport.threads import run_threads
 from tests.samples import bits
 
@@ -49,7 +51,7 @@ class Kept(Metric):
             if fx == "cat":
                 getattr(self, f"s{index}").append(own)
             elif fx == "exact_sum":
-                continue
+                setattr(self, f"s{index}", exact_add(getattr(self, f"s{index}"), own))
             else:
                 setattr(self, f"s{index}", own)
 
@@ -124,7 +126,6 @@ def test_every_other_byte_is_seen(parts: int, world: int, data: st.DataObject, f
 
 def test_no_work_grows_in_python_with_the_ranks() -> None:
     """Counted, not timed: lines that Python runs in a sync of 64 and of 4,096 ranks."""
-    import sys
 
     def lines(world_size: int) -> int:
         count = 0
@@ -133,9 +134,6 @@ def test_no_work_grows_in_python_with_the_ranks() -> None:
         transport = RepeatingTransport(world_size)
 
         def sync() -> None:
-            from syncmetrics.sync.engine import sync_parts
-            from syncmetrics.sync.route import Route
-
             node = metric._nodes()[0]
             sync_parts([node.local_part()], Route(transport, None), label="x")
 
@@ -155,4 +153,3 @@ def test_no_work_grows_in_python_with_the_ranks() -> None:
 
     few, many = lines(64), lines(4096)
     assert many <= few + 20, (few, many)
-    assert math.isfinite(few)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.natives import ROWS
-from tests.natives.native import Native, Samples, generator
+from tests.natives.native import Native, Samples, generator, leaves
 
 pytest.importorskip("torchmetrics")
 
@@ -114,7 +114,7 @@ def test_a_batch_that_is_refused_leaves_nothing(row: Native) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metric.update(*batch, **row.update)
-        right = _leaves(metric.compute())
+        right = _numbers(metric.compute())
         for change in NASTY.values():
             other = row.make()
             other.update(*batch, **row.update)
@@ -122,23 +122,19 @@ def test_a_batch_that_is_refused_leaves_nothing(row: Native) -> None:
                 other.update(*change(row.draw(12, generator(3))), **row.update)
             except (ValueError, TypeError, RuntimeError):
                 assert other.update_count == 1
-                assert _alike(_leaves(other.compute()), right)
+                assert _alike(_numbers(other.compute()), right)
 
 
 def _tried(metric: Any, row: Native, samples: Samples) -> Any:
     try:
         metric.update(*samples, **row.update)
-        return _leaves(metric.compute())
+        return _numbers(metric.compute())
     except Exception as error:
         return error
 
 
-def _leaves(value: Any) -> list[Tensor]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [torch.as_tensor(value).double().flatten()]
+def _numbers(value: Any) -> list[Tensor]:
+    return [leaf.double().flatten() for leaf in leaves(value)]
 
 
 def _alike(ours: list[Tensor], theirs: list[Tensor]) -> bool:

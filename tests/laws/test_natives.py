@@ -20,7 +20,7 @@ import syncmetrics
 from syncmetrics import Metric
 from syncmetrics.transport.threads import run_threads
 from tests.natives import ROWS
-from tests.natives.native import Native, Samples, generator, take
+from tests.natives.native import Native, Samples, generator, leaves, take
 from tests.natives.operations import pretended_device, without_values
 
 pytestmark = [
@@ -76,16 +76,7 @@ def _updated(row: Native, samples: Samples, batches: Sequence[Sequence[int]]) ->
 
 
 def _value(row: Native, samples: Samples, batches: Sequence[Sequence[int]]) -> Any:
-    return plain(_updated(row, samples, batches).compute())
-
-
-def plain(value: Any) -> list[Tensor]:
-    """Give the tensors of a value, in order."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in plain(item)]
-    return [value if isinstance(value, Tensor) else torch.as_tensor(value)]
+    return leaves(_updated(row, samples, batches).compute())
 
 
 def is_alike(row: Native, found: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
@@ -125,9 +116,9 @@ def test_forward_gives_the_value_of_the_batch(row: Native) -> None:
     batches = [list(range(9)), [9], list(range(10, COUNT))]
     for places in batches:
         batch = take(samples, places)
-        found = plain(metric(*batch, **row.update))
+        found = leaves(metric(*batch, **row.update))
         assert is_alike(row, found, _value(row, batch, [range(len(places))])), (found, places)
-    assert is_alike(row, plain(metric.compute()), _value(row, samples, batches))
+    assert is_alike(row, leaves(metric.compute()), _value(row, samples, batches))
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.truth], ids=[row.id for row in ROWS if row.truth])
@@ -160,7 +151,7 @@ def test_it_is_the_value_of_torchmetrics(row: Native) -> None:
     samples = row.draw(COUNT, generator(8))
     for places in (range(9), range(9, COUNT)):
         theirs.update(*take(samples, list(places)), **row.update)
-    found, right = _value(row, samples, [list(range(9)), list(range(9, COUNT))]), plain(theirs.compute())
+    found, right = _value(row, samples, [list(range(9)), list(range(9, COUNT))]), leaves(theirs.compute())
     for a, b in zip(found, right, strict=True):
         assert a.shape == b.shape or a.numel() == b.numel() == 1, (a.shape, b.shape)
         torch.testing.assert_close(a.double(), b.double().view(a.shape), rtol=2e-5, atol=2e-5, equal_nan=True)
@@ -208,7 +199,7 @@ def test_a_compiled_step_is_compiled_once(row: Native) -> None:
             compiled(*row.batch(1))
             other.update(*row.batch(1), **row.update)
         assert metric.update_count == 3
-        assert is_alike(row, plain(metric.compute()), plain(other.compute()))
+        assert is_alike(row, leaves(metric.compute()), leaves(other.compute()))
         metric.reset()
         compiled(*row.batch(1))
         assert metric.update_count == 1

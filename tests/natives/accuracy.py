@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.natives import ROWS
-from tests.natives.native import Native, Samples, generator, take
+from tests.natives.native import Native, Samples, generator, leaves, take
 from tests.natives.regression import far
 from tests.natives.text import perplexity
 
@@ -94,15 +94,7 @@ def _cast(samples: Samples, dtype: torch.dtype) -> Samples:
 def _value(metric: Any, row: Native, samples: Samples) -> list[Tensor]:
     for start in range(0, _COUNT, _BATCH):
         metric.update(*take(samples, range(start, start + _BATCH)), **row.update)
-    return _leaves(metric.compute())
-
-
-def _leaves(value: Any) -> list[Tensor]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [torch.as_tensor(value)]
+    return leaves(metric.compute())
 
 
 def _bound(value: Sequence[Tensor]) -> float:

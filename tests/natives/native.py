@@ -12,7 +12,7 @@ from torch import Tensor
 
 import syncmetrics
 
-__all__ = ["Native", "generator", "take"]
+__all__ = ["Native", "generator", "leaves", "take"]
 
 _FAMILIES = ("classification", "retrieval", "regression", "aggregation", "text", "segmentation", "image", "wrappers")
 
@@ -86,6 +86,15 @@ class Native:
 
 def _said(value: Any) -> str:
     return str(getattr(value, "__name__", None) or repr(value))
+
+
+def leaves(value: Any) -> list[Tensor]:
+    """Give the tensors of a value, in order."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [torch.as_tensor(value)]
 
 
 def generator(key: int) -> torch.Generator:

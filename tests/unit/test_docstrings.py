@@ -11,7 +11,7 @@ import pytest
 
 import syncmetrics
 
-_NEEDS = {"syncmetrics.text.sacre_bleu": "sacrebleu"}
+_NEEDS = {"syncmetrics.text.bleu": "sacrebleu"}
 
 
 def _modules() -> list[str]:
