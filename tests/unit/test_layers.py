@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     "errors optional registry | states | transport | sync | schedule | checkpoint | metric | foreign | shuffle |"
     " family | aggregation classification image regression retrieval segmentation text wrappers | data plotting |"
-    " logger | frameworks | testing | missing"
+    " logger | frameworks | testing | cli | __main__ missing"
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS.split("|")) for room in rooms.split()}
 #: A room that may know but one file of another.
@@ -94,7 +94,7 @@ def test_only_the_process_group_transport_and_testing_know_torch_distributed() -
 
 
 #: Rooms of other libraries, and those that draw and write with libraries which are extras.
-WITH_OTHERS, WITH_EXTRAS = {"foreign", "frameworks", "testing"}, ("plotting", "logger")
+WITH_OTHERS, WITH_EXTRAS = {"foreign", "frameworks", "testing", "cli"}, ("plotting", "logger")
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)

@@ -1,0 +1,36 @@
+"""The commands, by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import typer
+from rich import print as rich_print
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="syncmetrics",
+    help="Metrics that have the value of one process on any number of ranks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        rich_print(f"syncmetrics {version('syncmetrics')}, torch {torch.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the versions, and end.")
+    ] = False,
+) -> None:
+    """Take the options of all commands."""
