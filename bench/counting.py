@@ -112,10 +112,10 @@ def counted() -> Iterator[Traffic]:
     if shared is not None:  # an exchange through the memory of a host takes the place of a gather
         gather = shared.all_gather
 
-        def exchange(memory: Any, out: Tensor, local: Tensor) -> Any:
+        def exchange(memory: Any, out: Tensor, local: Tensor, *limit: Any) -> Any:
             traffic.calls["all_gather"] += 1
             traffic.sent += _bytes(local)
-            return gather(memory, out, local)
+            return gather(memory, out, local, *limit)
 
         shared.all_gather = exchange
     try:

@@ -181,14 +181,9 @@ def _gather_packets(route: Route, buffers: Buffers) -> Tensor:
 
     Whatever the ranks say to each other has this size, so no two things ever meet that differ in size.
     """
-    transport, packets = route.transport, buffers.arrived
-    device = transport.wire_device(["cpu"])
-    if device.type == "cpu":
-        transport.all_gather(packets.view(-1), buffers.packet, timeout=route.timeout, what=route.what)
-        return packets
-    gathered = torch.empty(packets.numel(), dtype=torch.uint8, device=device)
-    transport.all_gather(gathered, buffers.packet.to(device), timeout=route.timeout, what=route.what)
-    return packets.copy_(gathered.view_as(packets))
+    packets = buffers.arrived
+    route.transport.all_gather(packets.view(-1), buffers.packet, timeout=route.timeout, what=route.what)
+    return packets
 
 
 def gather_texts(route: Route, mine: bytes, buffers: Buffers) -> list[bytes]:

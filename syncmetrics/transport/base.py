@@ -108,7 +108,10 @@ class Transport(Protocol):
         ...
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
-        """Gather `local`, of shape `(n,)` on every rank, into `out`, of shape `(world_size * n,)`."""
+        """Gather `local`, of shape `(n,)` on every rank, into `out`, of shape `(world_size * n,)`.
+
+        Both may lie on the CPU whatever `wire_device` says: so the packets do, with which a sync begins.
+        """
         ...
 
     def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from syncmetrics import PeerError, PeerLostError, SchemaMismatchError, SyncError, SyncTimeoutError
 from tests.ranks import faults_code, faults_data, faults_gone, faults_join, faults_left
 from tests.ranks.faults_watch import Seen, Watch, probe
+from tests.ranks.memories import move
 
 __all__ = ["SCENARIOS", "Scenario", "run_alone", "run_family"]
 
@@ -392,6 +393,7 @@ SCENARIOS = (*_differing(), *_failing(), *_straying(), *_absent(), *_left(), *_j
 
 def run_alone(rank: int, world_size: int, name: str, *args: Any) -> tuple[list[Seen], Seen | None]:
     """Run one scenario in a process group of its own, and look whether that lives afterwards."""
+    move(rank)
     (scenario,) = (s for s in SCENARIOS if s.name == name)
     watch = Watch()
     scenario.body(watch, rank, world_size, *args)

@@ -211,21 +211,21 @@ def counted(rank: int, world_size: int) -> dict[str, tuple[int, int]]:
     from tests.ranks.faults_data import Everything
 
     counts = {"collectives": 0, "questions": 0}
-    run, ask = ProcessGroupTransport._run, Board._ask
+    operate, ask = ProcessGroupTransport._operate, Board._ask
 
-    def counting_run(self: Any, first: Any, post: Any, *args: Any) -> None:
+    def counting_operate(self: Any, first: Any, post: Any, *args: Any) -> None:
         def counting_post(*given: Any) -> Any:
             works = post(*given)
             counts["collectives"] += len(works)
             return works
 
-        run(self, first, counting_post, *args)
+        operate(self, first, counting_post, *args)
 
     def counting_ask(self: Any, *args: Any) -> Any:
         counts["questions"] += 1
         return ask(self, *args)
 
-    ProcessGroupTransport._run, Board._ask = counting_run, counting_ask  # type: ignore[assignment]
+    ProcessGroupTransport._operate, Board._ask = counting_operate, counting_ask  # type: ignore[assignment]
     probe(rank, world_size)  # once in the life of a group each rank writes down where it is
     few = Everything()
     few.update(rank)

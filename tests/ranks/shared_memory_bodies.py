@@ -13,8 +13,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from syncmetrics import PeerLostError, SumMetric, SyncTimeoutError
-from syncmetrics.transport.process_group import shared_memory, world_transport
+from syncmetrics import PeerError, PeerLostError, SumMetric, SyncTimeoutError, share_errors
+from syncmetrics.transport.process_group import segment, set_shared_memory, shared_memory, world_transport
+from tests.ranks.memories import move
 
 
 def left_behind() -> list[str]:
@@ -40,23 +41,81 @@ def unwilling(rank: int, world_size: int, who: int, how: str) -> tuple[bool, lis
         if how == "environment":
             os.environ["SYNCMETRICS_SHARED_MEMORY"] = "0"
         elif how == "argument":
-            shared_memory.set_shared_memory(False)
+            set_shared_memory(False)
         elif how == "full":
 
             def full(*args: Any) -> None:
                 raise OSError(errno.ENOSPC, "no room")
 
             os.posix_fallocate = full
-        elif how == "apart":
-            shared_memory._DIRECTORY = Path("/nowhere")  # as in a container of its own
+        elif how == "cannot open":
+
+            def refuse(*args: Any) -> None:
+                raise PermissionError(errno.EACCES, "not yours")
+
+            segment.Segment.open = refuse  # type: ignore[assignment]
+        elif how == "no memory":
+            segment._DIRECTORY = Path("/nowhere")
     return _is_shared(), left_behind()
+
+
+def on_hosts(rank: int, world_size: int, hosts: str, count: int, seed: int) -> tuple[bool, int, int, list[str]]:
+    """Exchange over several hosts; count what goes from host to host."""
+    move(rank, hosts)
+    is_shared = _is_shared()
+    between: list[int] = []
+    shared = world_transport()._shared
+    if shared is not None and shared._between is not None:
+        start = shared._between
+
+        def counting(*args: Any) -> Any:
+            between.append(1)
+            return start(*args)
+
+        shared._between = counting
+    exchanged = _exchange(rank, world_size, count, seed)
+    return is_shared, len(between), exchanged, os.listdir(segment._DIRECTORY)
+
+
+def gone_from_a_host(
+    rank: int, world_size: int, hosts: str, victim: int, how: str
+) -> tuple[str, tuple[int, ...], float]:
+    """One rank is killed, comes late or raises while the others wait for it."""
+    move(rank, hosts)
+    assert _is_shared()
+    metric = SumMetric(sync_timeout=1.0 if how == "late" else 20.0)
+    metric.update(float(rank))
+    dist.barrier()
+    if rank == victim and how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank == victim and how == "late":
+        dist.barrier()
+        return "", (), 0.0
+    try:
+        with share_errors():
+            if rank == victim and how == "raises":
+                raise ValueError("no data")
+            metric.compute()
+    except (PeerLostError, SyncTimeoutError) as error:
+        if how == "late":
+            dist.barrier()
+        return type(error).__name__, error.missing, float(metric.sum_value)
+    except PeerError as error:
+        return type(error).__name__, tuple(error.failures), float(metric.sum_value)
+    except ValueError:
+        return "ValueError", (), float(metric.sum_value)
+    return "none", (), 0.0
 
 
 def exchanges(rank: int, world_size: int, count: int, seed: int) -> int:
     """Exchange random numbers of random bytes, with pauses, and look at every byte."""
+    assert _is_shared()
+    return _exchange(rank, world_size, count, seed)
+
+
+def _exchange(rank: int, world_size: int, count: int, seed: int) -> int:
     transport = world_transport()
     same, own = random.Random(seed), random.Random(seed * 1000 + rank)
-    assert _is_shared()
     for number in range(count):
         size = same.choice((1, 7, 64, 1000, 8192, 32 << 10, shared_memory.SLOT_BYTES))
         out = torch.empty(world_size * size, dtype=torch.uint8)

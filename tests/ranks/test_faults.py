@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from syncmetrics.testing.ranks import Outcome, run_ranks_outcomes
 from tests.ranks import faults_gone
 from tests.ranks.faults import SCENARIOS, Scenario, run_alone, run_family
 from tests.ranks.faults_watch import Seen
+from tests.ranks.memories import VARIABLE, on_hosts
 
 TOGETHER = [(s, world) for s in SCENARIOS if s.family for world in s.worlds]
 ALONE = [(s, world) for s in SCENARIOS if not s.family for world in s.worlds]
@@ -21,6 +23,11 @@ ALONE = [(s, world) for s in SCENARIOS if not s.family for world in s.worlds]
 
 def _named(pairs: list[tuple[Scenario, int]]) -> dict[str, Any]:
     return {"argvalues": pairs, "ids": [f"{s.name}-{world}" for s, world in pairs]}
+
+
+def chance_of(name: str) -> random.Random:
+    """Give the choices of a scenario: the same in each run."""
+    return random.Random(name)
 
 
 @functools.cache
@@ -40,9 +47,12 @@ def test_ranks_that_differ(scenario: Scenario, world_size: int) -> None:
 def test_ranks_that_are_absent_or_gone(
     scenario: Scenario, world_size: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On some worlds through the memory of the host, on others not: SYNCMETRICS_SHARED_MEMORY=0 has all of them without.
-    if world_size == 4:
-        monkeypatch.setenv("SYNCMETRICS_SHARED_MEMORY", "0")
+    # Through the memory of one host, of two hosts, or not: SYNCMETRICS_SHARED_MEMORY=0 has all of them without.
+    if world_size == 3:
+        monkeypatch.setenv(VARIABLE, on_hosts(tmp_path, chance_of(scenario.name).choice([[0, 0, 1], [0, 1, 1]])))
+    elif world_size == 4:
+        monkeypatch.setenv(VARIABLE, on_hosts(tmp_path, [0, 0, 1, 1]))
+        monkeypatch.setenv("SYNCMETRICS_SHARED_MEMORY", chance_of(scenario.name).choice("01"))
     args = (str(tmp_path),) if scenario.body is faults_gone.keeper_gone else ()
     outcomes = run_ranks_outcomes(run_alone, world_size, scenario.name, *args, timeout=40)
     lost = scenario.gone(world_size)

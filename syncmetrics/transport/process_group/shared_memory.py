@@ -1,167 +1,178 @@
 """A way between the ranks of one host: they write what they send into memory that all of them see.
 
-Whether they share memory is found out, not assumed: one rank makes a segment with a random name, the others try to open
-it, and it is used if all of them could. Its names are gone from then on, so that nothing is left behind when the
-processes end, however they do; what a job left that was killed before is swept away by the next one.
-
 An exchange is this. Each rank copies its bytes to a slot of its own, stamps it with the number of the exchange, and
-raises one semaphore for each of the others. It then waits for one semaphore of each of the others, and reads their
-slots. POSIX has these two operations synchronize memory, so a rank that has taken the semaphore of another sees all
-that it wrote before it raised it, on any processor. A slot has two places, used in turn: a rank begins exchange n + 2,
-which overwrites that of n, only after all have raised their semaphores for n + 1, and so have read n. The stamps are
-there to be looked at: bytes of another exchange are never taken for those of this one.
+raises one semaphore for each of those that are to read it. It then waits for one semaphore of each of those that it
+reads, and reads their slots. POSIX has these two operations synchronize memory, so a rank that has taken the semaphore
+of another sees all that it wrote before it raised it, on any processor. A slot has two places, used in turn: a rank
+begins exchange n + 2, which overwrites that of n, only after all have raised their semaphores for n + 1, and so have
+read n. The stamps are there to be looked at: bytes of another exchange are never taken for those of this one.
+
+Where the ranks of a group are on several hosts, those of a host meet in its memory, and the first of them speaks for
+all of them: it gathers what all hosts have over a lane between the first ranks, and puts it where the others of its
+host read it. A world of 16,384 ranks on 2,048 hosts is an exchange of 2,048, and what arrives is the same, byte for
+byte.
 """
 
 from __future__ import annotations
 
-import importlib
-import mmap
 import os
 import select
 import struct
-import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from syncmetrics.errors import PacketError
-from syncmetrics.transport.neighbours import host_of_process, is_running, start_of_process
+from syncmetrics.transport.process_group.segment import Segment
 
-__all__ = ["MOST_RANKS", "SLOT_BYTES", "SharedMemory", "is_wanted", "open_shared_memory", "set_shared_memory"]
+__all__ = ["SLOT_BYTES", "Between", "Layout", "SharedMemory"]
 
 #: Ranks of one host. Each pair of them has two semaphores.
 MOST_RANKS = 32
 #: What a rank can send in one exchange: what is larger goes over the group.
 SLOT_BYTES = 64 << 10
+#: What all ranks of several hosts can send in one exchange, together: packets of 4 MiB, and 1 KiB for each rank.
+_RESULT_BYTES, _RESULT_BYTES_OF_A_RANK = 4 << 20, 1 << 10
 
-_DIRECTORY = Path("/dev/shm")
-_PREFIX = "syncmetrics"
 _STAMP = struct.Struct("<16sqq")
 _STAMP_BYTES = 64
-_GREETING = struct.Struct("<8s?64s16s128sq")
-_ANSWER = struct.Struct("<8s?")
-_MAGIC = b"syncshm\x00"
-_SEMAPHORE, _MOST = 1, 1 << 30
-#: What is raised where there is no shared memory, no room in it, or a Python without semaphores.
-_CANNOT = (OSError, ValueError, ImportError, AttributeError)
+_SLOT = _STAMP_BYTES + SLOT_BYTES
 #: A rank that waits looks so often whether the process that it waits for still runs.
 _LOOK_SECONDS = 0.02
+#: Waking a process takes longer than an exchange. Where each has a core, one that waits looks for so long first.
+_SPIN_SECONDS = 5e-5
 
-_wanted: bool | None = None
+#: Starts a gather between the first ranks of the hosts: where it arrives, what is sent, how long it may take.
+Between = Callable[[Tensor, Tensor, "timedelta | None"], Any]
 
 
-def set_shared_memory(enabled: bool | None = None) -> None:
-    """Say whether ranks of one host exchange packets through shared memory; the environment says so otherwise.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which ranks of a group share memory with which.
 
-    Before the first call, and after one with None, `SYNCMETRICS_SHARED_MEMORY=0` turns it off. It is used for a group
-    if all of its ranks want it and can. To be called before the first sync of a group.
-
-    Args:
-        enabled: Whether this process wants it; None for what the environment says.
-
-    Raises:
-        TypeError: It is something else.
+    Attributes:
+        hosts: The ranks of each host, ascending; the hosts by their first ranks.
+        host: That of this rank.
+        local: Which of the ranks of its host this one is.
     """
-    global _wanted
-    if enabled is not None and not isinstance(enabled, bool):
-        raise TypeError(f"`enabled` must be a bool or None, but is {enabled!r} instead.")
-    _wanted = enabled
 
+    hosts: tuple[tuple[int, ...], ...]
+    host: int
+    local: int
 
-def is_wanted() -> bool:
-    """Whether this process wants to share memory with others."""
-    if _wanted is not None:
-        return _wanted
-    return os.environ.get("SYNCMETRICS_SHARED_MEMORY", "1").strip().lower() not in ("0", "false", "no", "off")
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return sum(map(len, self.hosts))
 
+    @property
+    def mine(self) -> tuple[int, ...]:
+        """The ranks of this host."""
+        return self.hosts[self.host]
 
-def open_shared_memory(rank: int, world_size: int, gather: Callable[[bytes], list[bytes]]) -> SharedMemory | None:
-    """Find out whether all ranks of a group share memory. Collective: every rank of the group must call this.
+    @property
+    def most(self) -> int:
+        """Ranks on the host that has most of them: what all hosts send is as long."""
+        return max(map(len, self.hosts))
 
-    Args:
-        rank: Rank in the group.
-        world_size: Number of ranks.
-        gather: Gives what all ranks have given to it, in rank order, all of one size. It is called twice.
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether some share memory, and hosts send no more than twice what they have."""
+        return 1 < self.most <= MOST_RANKS and len(self.hosts) * self.most <= 2 * self.world_size + MOST_RANKS
 
-    Returns:
-        What they share; None, on all ranks, if one of them does not.
-    """
-    wants = is_wanted() and sys.platform == "linux"
-    made = _Segment.make(world_size) if wants and rank == 0 else None
-    try:
-        name, token = (made.name, made.token) if made is not None else ("", b"")
-        host = host_of_process() or ""
-        can = wants and (rank > 0 or made is not None)
-        greeting = _GREETING.pack(_MAGIC, can, name.encode(), token, host.encode(), os.getpid())
-        said = [_GREETING.unpack(one) for one in gather(greeting)]
-        found = None
-        if all(magic == _MAGIC and is_able for magic, is_able, *_ in said):
-            _, _, name_of, token, _, _ = said[0]
-            processes = [(str(host_of, "ascii").rstrip("\0"), pid) for *_, host_of, pid in said]
-            with suppress(*_CANNOT):
-                segment = made or _Segment.open(name_of.rstrip(b"\0").decode(), token, world_size)
-                pids = [pid if host_of == host and host else 0 for host_of, pid in processes]
-                found = SharedMemory(segment, rank, world_size, pids)
-        answers = [_ANSWER.unpack(one) for one in gather(_ANSWER.pack(_MAGIC, found is not None))]
-        if all(magic == _MAGIC and has for magic, has in answers):
-            return found
-        if found is not None:
-            found.close()
-        return None
-    finally:
-        if made is not None:
-            made.unlink()
+    @property
+    def result_bytes(self) -> int:
+        """What all ranks can send in one exchange, together, where they are on several hosts."""
+        if len(self.hosts) == 1:
+            return 0
+        return min(max(_RESULT_BYTES, self.world_size * _RESULT_BYTES_OF_A_RANK), self.world_size * SLOT_BYTES)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the memory of this host."""
+        return len(self.mine) * 2 * _SLOT + (_STAMP_BYTES + self.result_bytes if self.result_bytes else 0)
+
+    def rows(self) -> Tensor | None:
+        """Give where each rank's part stands in what the hosts send, padded to the most ranks; None for in order."""
+        rows = [0] * self.world_size
+        for host, ranks in enumerate(self.hosts):
+            for local, rank in enumerate(ranks):
+                rows[rank] = host * self.most + local
+        return None if rows == [*range(len(self.hosts) * self.most)] else torch.tensor(rows)
 
 
 class SharedMemory:
     """What the ranks of a group share.
 
     Args:
-        segment: The memory and the semaphores.
-        rank: Rank in the group.
-        world_size: Number of ranks.
-        pids: Their processes, if these can be seen from here; else 0.
+        segment: The memory and the semaphores of this host.
+        layout: Who shares memory with whom.
+        pids: The processes of the ranks of this host, if these can be seen from here; else 0.
+        between: Gathers between the first ranks of the hosts, if this is one of several.
 
     Raises:
         OSError: A semaphore cannot be opened.
     """
 
-    def __init__(self, segment: _Segment, rank: int, world_size: int, pids: Sequence[int]) -> None:
-        self._ended: dict[int, int] = {}  # by rank, what can be asked whether its process has ended
-        others = [peer for peer in range(world_size) if peer != rank]
-        self._rank = rank
-        self._world_size = world_size
+    def __init__(self, segment: Segment, layout: Layout, pids: Sequence[int], between: Between | None = None) -> None:
+        self._ended: dict[int, int] = {}  # by rank on this host, what can be asked whether its process has ended
+        count, me = len(layout.mine), layout.local
+        others = [peer for peer in range(count) if peer != me]
+        self._layout = layout
         self._token = segment.token
         self._memory: Any = segment.memory
         whole = torch.frombuffer(segment.memory, dtype=torch.uint8)
-        self._slots = whole.view(world_size, 2, _STAMP_BYTES + SLOT_BYTES)[:, :, _STAMP_BYTES:]
-        self._raised = [segment.semaphore(rank, peer) for peer in others]
-        self._awaited = [(peer, segment.semaphore(peer, rank)) for peer in others]
+        self._slots = whole[: count * 2 * _SLOT].view(count, 2, _SLOT)[:, :, _STAMP_BYTES:]
+        self._result = whole[count * 2 * _SLOT + _STAMP_BYTES :]
+        self._rows = layout.rows()
+        self._most_bytes = min(SLOT_BYTES, layout.result_bytes // layout.world_size or SLOT_BYTES)
+        self._between = between
+        # An exchange asks for no memory: what fails on one rank alone fails before all agree.
+        self._block = torch.empty(layout.most * self._most_bytes if between else 0, dtype=torch.uint8)
+        padded = len(layout.hosts) * layout.most * self._most_bytes
+        self._gathered = torch.empty(padded if between and self._rows is not None else 0, dtype=torch.uint8)
+        # Over several hosts all wait for the first rank, and it for all of them.
+        partners = others if len(layout.hosts) == 1 or me == 0 else [0]
+        self._raised = [segment.semaphore(me, peer) for peer in partners]
+        self._awaited = [(peer, segment.semaphore(peer, me)) for peer in partners]
         self._number = 0
-        for peer in others:
+        self._spin = _SPIN_SECONDS if _cores() >= count else 0.0
+        for peer in partners:
             if pids[peer] and hasattr(os, "pidfd_open"):
                 with suppress(OSError):
                     self._ended[peer] = os.pidfd_open(pids[peer])
 
     def fits(self, local: Tensor) -> bool:
         """Whether a buffer can be sent: the same on all ranks, as their sizes are."""
-        return local.device.type == "cpu" and local.numel() <= SLOT_BYTES
+        return local.device.type == "cpu" and local.numel() <= self._most_bytes
 
-    def all_gather(self, out: Tensor, local: Tensor) -> _Exchange:
-        """Start gathering `local` of all ranks into `out`."""
-        return _Exchange(self, out, local)
+    def all_gather(self, out: Tensor, local: Tensor, limit: timedelta | None = None) -> _Exchange:
+        """Start gathering `local` of all ranks into `out`.
+
+        Args:
+            out: Of shape `(world_size * n,)`, uint8, on the CPU.
+            local: Of shape `(n,)`, uint8, on the CPU.
+            limit: How long what goes between hosts may take.
+        """
+        if len(self._layout.hosts) == 1:
+            return _Exchange(self, out, local)
+        if self._layout.local:
+            return _Follower(self, out, local)
+        return _Speaker(self, out, local, limit)
 
     def close(self) -> None:
         """Let go of what the system keeps for it. It is of no use from then on."""
         self._close_descriptors()
-        self._raised, self._awaited = [], []
-        self._slots, self._memory = torch.empty(0), memoryview(b"")
+        self._raised, self._awaited, self._between = [], [], None
+        self._slots = self._result = self._block = self._gathered = torch.empty(0)
+        self._memory = memoryview(b"")
 
     def __del__(self) -> None:
         with suppress(Exception):  # the interpreter may be ending
@@ -173,31 +184,43 @@ class SharedMemory:
             with suppress(OSError):
                 os.close(descriptor)
 
-    def _stamp_at(self, rank: int, place: int) -> int:
-        return (2 * rank + place) * (_STAMP_BYTES + SLOT_BYTES)
-
-    def _begin(self, local: Tensor) -> int:
+    def _write(self, local: Tensor) -> int:
+        """Begin an exchange: write this rank's part to its slot."""
         self._number += 1
-        place, size = self._number & 1, local.numel()
-        self._slots[self._rank, place, :size].copy_(local)
-        _STAMP.pack_into(self._memory, self._stamp_at(self._rank, place), self._token, self._number, size)
-        for semaphore in self._raised:
-            semaphore.release()
+        me, place, size = self._layout.local, self._number & 1, local.numel()
+        self._slots[me, place, :size].copy_(local)
+        _STAMP.pack_into(self._memory, (2 * me + place) * _SLOT, self._token, self._number, size)
         return self._number
 
-    def _end(self, number: int, out: Tensor, size: int) -> None:
+    def _raise(self) -> None:
+        for semaphore in self._raised:
+            semaphore.release()
+
+    def _read(self, number: int, size: int) -> Tensor:
+        """Give the parts of all ranks of this host, of shape `(ranks, size)`: a view of the memory."""
         place = number & 1
-        for peer in range(self._world_size):
-            token, stamped, length = _STAMP.unpack_from(self._memory, self._stamp_at(peer, place))
-            if (token, stamped, length) != (self._token, number, size):
-                raise PacketError(
-                    f"rank {peer} sent {length} bytes in exchange {stamped} of the memory that the ranks share, where"
-                    f" {size} bytes in exchange {number} were expected."
-                )
-        out.view(self._world_size, size).copy_(self._slots[:, place, :size])
+        for peer in range(len(self._layout.mine)):
+            self._check((2 * peer + place) * _SLOT, self._layout.mine[peer], number, size)
+        return self._slots[:, place, :size]
+
+    def _write_result(self, number: int, size: int) -> None:
+        at = len(self._layout.mine) * 2 * _SLOT
+        _STAMP.pack_into(self._memory, at, self._token, number, size)
+
+    def _read_result(self, number: int, size: int) -> Tensor:
+        self._check(len(self._layout.mine) * 2 * _SLOT, self._layout.mine[0], number, size)
+        return self._result[:size]
+
+    def _check(self, at: int, rank: int, number: int, size: int) -> None:
+        token, stamped, length = _STAMP.unpack_from(self._memory, at)
+        if (token, stamped, length) != (self._token, number, size):
+            raise PacketError(
+                f"rank {rank} sent {length} bytes in exchange {stamped} of the memory that the ranks share, where"
+                f" {size} bytes in exchange {number} were expected."
+            )
 
     def _gone(self, awaited: Sequence[tuple[int, Any]]) -> list[int]:
-        """Give the ranks of those that are waited for whose processes have ended."""
+        """Give those that are waited for whose processes have ended."""
         asked = {self._ended[peer]: peer for peer, _ in awaited if peer in self._ended}
         if not asked:
             return []
@@ -208,33 +231,65 @@ class SharedMemory:
 
 
 class _Exchange:
-    """One exchange that has begun, as `torch.distributed` has its works: asked whether it is done, and waited for."""
+    """One exchange that has begun, as `torch.distributed` has its works: asked whether it is done, and waited for.
+
+    It is done when those on this host that are waited for have come, and `_finish` has done the rest.
+    """
 
     def __init__(self, shared: SharedMemory, out: Tensor, local: Tensor) -> None:
         self._shared = shared
         self._out = out
         self._size = local.numel()
-        self._number = shared._begin(local)
+        self._number = shared._write(local)
         self._awaited = list(shared._awaited)
         self._is_done = False
         self._lost: RuntimeError | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._shared._raise()
+
+    def _finish(self, seconds: float | None) -> bool:
+        """Do what is left when those of this host have come; whether that is done within so many seconds."""
+        parts = self._shared._read(self._number, self._size)
+        self._out.view(-1, self._size).copy_(parts)
+        return True
 
     def is_completed(self) -> bool:
         """Whether all have come, or one of them never will."""
-        return self._is_done or self._lost is not None or self._take(0.0)
+        if self._is_over:
+            return True
+        try:
+            return self._advance(0.0)
+        except RuntimeError as error:
+            if error is not self._lost:
+                raise
+            return True
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_done or self._lost is not None
 
     def wait(self, timeout: timedelta | None = None) -> None:
         """Wait for the others.
 
         Raises:
-            RuntimeError: The time is over, or the process of one of them has ended.
+            RuntimeError: The time is over, or the process of one of them has ended, or its connection is lost.
         """
         if self._lost is not None:
             raise self._lost
-        if not self._is_done and not self._take(None if timeout is None else timeout.total_seconds()):
+        if not self._is_done and not self._advance(None if timeout is None else timeout.total_seconds()):
             raise RuntimeError("the exchange through shared memory timed out")
 
-    def _take(self, seconds: float | None) -> bool:
+    def _advance(self, seconds: float | None) -> bool:
+        start = time.monotonic() if seconds else 0.0
+        if not self._have_come(seconds):
+            return False
+        left = max(0.0, seconds - (time.monotonic() - start)) if seconds else seconds
+        self._is_done = self._finish(left)
+        return self._is_done
+
+    def _have_come(self, seconds: float | None) -> bool:
         awaited, start, pause = self._awaited, 0.0, 0.002
         while awaited:
             _, semaphore = awaited[-1]
@@ -244,6 +299,8 @@ class _Exchange:
             if seconds == 0.0:
                 return False
             now = time.monotonic()
+            if not start and self._may_spin() and self._comes_soon(now + self._shared._spin):
+                continue
             start = start or now
             left = pause if seconds is None else min(pause, seconds - (now - start))
             if left <= 0:
@@ -256,11 +313,25 @@ class _Exchange:
             # What a process did before it ended is there: it may have come.
             late = [peer for peer, semaphore in awaited if peer in gone and not self._came(peer, semaphore)]
             if late:
-                self._lost = RuntimeError(f"connection closed by peer: the processes of ranks {late} have ended")
+                ranks = [self._shared._layout.mine[peer] for peer in late]
+                self._lost = RuntimeError(f"connection closed by peer: the processes of ranks {ranks} have ended")
                 raise self._lost
-        self._shared._end(self._number, self._out, self._size)
-        self._is_done = True
         return True
+
+    def _may_spin(self) -> bool:
+        """Whether nobody else would run meanwhile: not another rank, and not another thread of this process."""
+        return self._shared._spin > 0.0 and threading.current_thread() is threading.main_thread()
+
+    def _comes_soon(self, until: float) -> bool:
+        """Look, without going to sleep, whether one more comes."""
+        acquire = self._awaited[-1][1].acquire
+        while True:
+            for _ in range(20):
+                if acquire(False):
+                    self._awaited.pop()
+                    return True
+            if time.monotonic() > until:
+                return False
 
     def _came(self, peer: int, semaphore: Any) -> bool:
         if not semaphore.acquire(False):
@@ -269,112 +340,63 @@ class _Exchange:
         return True
 
 
-class _Segment:
-    """Memory with a name, and semaphores with names, until `unlink` takes the names away.
+class _Follower(_Exchange):
+    """What a rank does that another one of its host speaks for."""
 
-    Attributes:
-        name: What it is called.
-        token: Random bytes, which its first bytes are.
-        memory: The memory.
-    """
+    def _finish(self, seconds: float | None) -> bool:
+        self._out.copy_(self._shared._read_result(self._number, self._out.numel()))
+        return True
 
-    memory: mmap.mmap
 
-    def __init__(self, name: str, token: bytes, world_size: int, memory: mmap.mmap | None) -> None:
-        self.name = name
-        self.token = token
-        if memory is not None:
-            self.memory = memory
-        self._world_size = world_size
-        self._made: list[Any] = []
+class _Speaker(_Exchange):
+    """What the first rank of a host does for the others of it, towards the other hosts."""
 
-    @classmethod
-    def make(cls, world_size: int) -> _Segment | None:
-        """Make one that this user alone can open; None if there is no room for it."""
-        _sweep()
-        pid = os.getpid()
-        name = f"{_PREFIX}-{pid}-{start_of_process(pid)}-{os.urandom(12).hex()}"
-        token, size = os.urandom(16), world_size * 2 * (_STAMP_BYTES + SLOT_BYTES)
-        segment = cls(name, token, world_size, None)
+    def __init__(self, shared: SharedMemory, out: Tensor, local: Tensor, limit: timedelta | None) -> None:
+        self._limit = limit
+        self._gathered = torch.empty(0)
+        self._work: Any = None
+        super().__init__(shared, out, local)
+
+    def _begin(self) -> None:
+        """Raise nothing: the others wait for what all hosts have."""
+
+    def _finish(self, seconds: float | None) -> bool:
+        if self._work is None:
+            self._work = self._start()
+        if not self._work.is_completed():
+            if seconds == 0.0:
+                return False
+            with suppress(RuntimeError):  # that the time is over; how it ended is asked below
+                self._work.wait(timedelta(seconds=max(_LOOK_SECONDS if seconds is None else seconds, 0.001)))
+            if not self._work.is_completed():
+                return False
         try:
-            descriptor = os.open(_DIRECTORY / name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-            try:
-                # All of it now: memory that is not there ends the process when it is touched.
-                os.posix_fallocate(descriptor, 0, size)
-                segment.memory = mmap.mmap(descriptor, size)
-            finally:
-                os.close(descriptor)
-            segment.memory[: len(token)] = token
-            for one in range(world_size):
-                for other in range(world_size):
-                    if one != other:
-                        segment._made.append(_semaphore(segment._name_of(one, other), new=True))
-        except _CANNOT:
-            segment.unlink()
-            return None
-        return segment
+            self._work.wait()
+        except RuntimeError as error:
+            self._lost = error
+            raise
+        self._tell()
+        return True
 
-    @classmethod
-    def open(cls, name: str, token: bytes, world_size: int) -> _Segment:
-        """Open that of another rank.
+    def _start(self) -> Any:
+        shared, layout = self._shared, self._shared._layout
+        block = shared._block[: layout.most * self._size]
+        block.view(-1, self._size)[: len(layout.mine)].copy_(shared._read(self._number, self._size))
+        # Where the ranks stand in order, what arrives is put straight where the others of this host read it.
+        arrives_in = shared._result if shared._rows is None else shared._gathered
+        self._gathered = arrives_in[: len(layout.hosts) * block.numel()]
+        assert shared._between is not None
+        return shared._between(self._gathered, block, self._limit)
 
-        Raises:
-            OSError: This process cannot.
-            ValueError: It is another one.
-        """
-        if not name.startswith(f"{_PREFIX}-") or "/" in name:
-            raise ValueError(f"{name!r} is no segment")
-        size = world_size * 2 * (_STAMP_BYTES + SLOT_BYTES)
-        descriptor = os.open(_DIRECTORY / name, os.O_RDWR | os.O_NOFOLLOW)
-        try:
-            found = os.fstat(descriptor)
-            if found.st_size != size or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                raise ValueError(f"{name!r} is not what was made")
-            memory = mmap.mmap(descriptor, size)
-        finally:
-            os.close(descriptor)
-        if memory[: len(token)] != token:
-            raise ValueError(f"{name!r} is another segment of that name")
-        return cls(name, token, world_size, memory)
-
-    def semaphore(self, one: int, other: int) -> Any:
-        """Open the semaphore that rank `one` raises for rank `other`."""
-        return _semaphore(self._name_of(one, other), new=False)
-
-    def unlink(self) -> None:
-        """Take the names away. Whoever has opened it keeps it."""
-        _unlink(self.name)
-        for one in range(self._world_size):
-            for other in range(self._world_size):
-                if one != other:
-                    _unlink(f"sem.{self._name_of(one, other)[1:]}")
-        self._made = []
-
-    def _name_of(self, one: int, other: int) -> str:
-        return f"/{self.name}-{one}-{other}"
+    def _tell(self) -> None:
+        shared, result = self._shared, self._shared._result[: self._out.numel()]
+        if shared._rows is not None:
+            parts = self._gathered.view(-1, self._size)
+            torch.index_select(parts, 0, shared._rows, out=result.view(-1, self._size))
+        self._out.copy_(result)
+        shared._write_result(self._number, self._out.numel())
+        shared._raise()
 
 
-def _semaphore(name: str, *, new: bool) -> Any:
-    """Make or open a semaphore. That of the standard library is a POSIX one, which processes open by its name."""
-    semlock: Any = importlib.import_module("_multiprocessing").SemLock
-    return semlock(_SEMAPHORE, 0, _MOST, name, False) if new else semlock._rebuild(0, _SEMAPHORE, _MOST, name)
-
-
-def _unlink(name: str) -> None:
-    with suppress(OSError):
-        (_DIRECTORY / name).unlink()
-
-
-def _sweep() -> None:
-    """Take away what jobs of this user have left that were killed while they opened it."""
-    with suppress(OSError):
-        for entry in os.scandir(_DIRECTORY):
-            kind, _, rest = entry.name.removeprefix("sem.").partition("-")
-            if kind != _PREFIX:
-                continue
-            pid, _, rest = rest.partition("-")
-            start = rest.partition("-")[0]
-            with suppress(OSError):
-                is_own = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
-                if is_own and pid.isdigit() and not is_running(int(pid), start):
-                    _unlink(entry.name)
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

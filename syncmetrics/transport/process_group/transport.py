@@ -22,9 +22,10 @@ from syncmetrics.transport.board import Board, NoAnswerError
 from syncmetrics.transport.episodes import EpisodicTransport
 from syncmetrics.transport.neighbours import Neighbours
 from syncmetrics.transport.patience import Patience, current_patience
+from syncmetrics.transport.process_group.greeting import greet
 from syncmetrics.transport.process_group.groups import GroupRef
 from syncmetrics.transport.process_group.lanes import OPEN_TIMEOUT, Lane, lane_of, open_gloo
-from syncmetrics.transport.process_group.shared_memory import MOST_RANKS, SharedMemory, open_shared_memory
+from syncmetrics.transport.process_group.shared_memory import Between, SharedMemory
 from syncmetrics.transport.roll_call import FIRST_SECONDS, QUESTION_SECONDS, SLICE_SECONDS, RollCall, wait_for
 
 __all__ = ["ProcessGroupTransport", "transport_of", "world_transport"]
@@ -39,6 +40,10 @@ _KINDS: dict[Literal["lost", "timeout"], tuple[str, ...]] = {
 _ENTERED = struct.Struct("<q")
 #: Once in the life of a group a rank writes down that it is there, which takes no longer.
 _REGISTER_SECONDS = 10.0
+#: The backends of groups whose ranks find out whether they share memory.
+_GREET = {"gloo", "nccl"}
+#: Where nothing is sent: what goes through memory is waited for as gloo's operations are.
+_IN_MEMORY = Lane(None, None, softly=True)
 #: When all ranks are there, opening a lane takes milliseconds.
 _OPENING = timedelta(seconds=30)
 
@@ -123,6 +128,7 @@ class ProcessGroupTransport(EpisodicTransport):
         self._world_size = len(ranks.global_ranks)
         self._opened: Lane | None = None
         self._shared: SharedMemory | None = None
+        self._between: Lane | None = None
         self._is_greeting = False
         self._old: list[tuple[float, Lane]] = []
         self._twin: ProcessGroupTransport | None = None
@@ -189,8 +195,25 @@ class ProcessGroupTransport(EpisodicTransport):
             pass
 
     def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
-        """Gather `local` of every rank into `out`."""
-        self._run(local, lambda lane, limit: self._start_gathering(lane, out, local, limit), timeout, what)
+        """Gather `local` of every rank into `out`.
+
+        Through shared memory where the ranks of a host share some; from the CPU also where no lane serves it.
+        """
+        self._within_episode(timeout, what, partial(self._gather_all, out, local, _patience_of(timeout), what))
+
+    def _gather_all(self, out: Tensor, local: Tensor, patience: Patience, what: str) -> None:
+        if not self._operations:
+            self._greet(patience, what)
+        shared = self._shared
+        if shared is not None and shared.fits(local):
+            self._operate(None, lambda lane, limit: [shared.all_gather(out, local, limit)], patience, what)
+        elif self._opened is not None or local.device.type in self._backends:
+            self._operate(local, lambda lane, limit: lane.all_gather(out, local, limit), patience, what)
+        else:
+            device = self.wire_device([local.device.type])
+            sent, arrived = local.to(device), torch.empty(out.numel(), dtype=torch.uint8, device=device)
+            self._operate(sent, lambda lane, limit: lane.all_gather(arrived, sent, limit), patience, what)
+            out.copy_(arrived)
 
     def broadcast(self, buffer: Tensor, src: int, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Fill `buffer` with what rank `src` has in it."""
@@ -271,15 +294,20 @@ class ProcessGroupTransport(EpisodicTransport):
         self._within_episode(timeout, what, partial(self._operate, tensor, post, _patience_of(timeout), what))
 
     def _operate(
-        self, tensor: Tensor, post: Callable[[Lane, timedelta | None], Sequence[Any]], patience: Patience, what: str
+        self,
+        tensor: Tensor | None,
+        post: Callable[[Lane, timedelta | None], Sequence[Any]],
+        patience: Patience,
+        what: str,
     ) -> None:
-        if not self._operations and not self._is_greeting:
+        """Start an operation and wait for it: on a buffer that a lane sends, or None for one through shared memory."""
+        if not self._operations:
             self._greet(patience, what)
         limit = _limit_of(patience)
         start = time.monotonic()
         self._operations += 1
         try:
-            lane = self._lane(tensor)
+            lane = _IN_MEMORY if tensor is None else self._lane(tensor)
             works = [work for work in post(lane, limit) if work is not None]
             if lane.pretends:
                 for work in works:
@@ -300,28 +328,29 @@ class ProcessGroupTransport(EpisodicTransport):
             self._fail(concluded)
             raise concluded from error
 
-    def _start_gathering(self, lane: Lane, out: Tensor, local: Tensor, limit: timedelta | None) -> Sequence[Any]:
-        if self._shared is not None and self._shared.fits(local):
-            return [self._shared.all_gather(out, local)]
-        return lane.all_gather(out, local, limit)
-
     def _let_go_of_memory(self) -> None:
         if self._shared is not None:  # what an operation that was given up has of it may live on in an exception
             self._shared.close()
             self._shared = None
 
+    def _put_away(self, lanes: Sequence[Lane | None], limit: timedelta) -> None:
+        """Keep lanes until no operation is left on them: to let go of one before means to wait for it."""
+        now = time.monotonic()
+        self._old = [(until, lane) for until, lane in self._old if until > now]
+        self._old += [(now + limit.total_seconds(), lane) for lane in lanes if lane is not None]
+
     def _greet(self, patience: Patience, what: str) -> None:
-        """Find out, as the first thing on a lane, whether all ranks share memory. All ranks of a group come here."""
+        """Find out, as the first thing on a lane, which ranks share memory. All ranks of a group come here."""
         self._let_go_of_memory()
-        if not 1 < self._world_size <= MOST_RANKS or self._backends.get("cpu") != "gloo":
+        if self._is_greeting or self._world_size < 2 or not set(self._backends.values()) <= _GREET:
             return
 
         def gather(said: bytes) -> list[bytes]:
             start = time.monotonic()
             mine = torch.frombuffer(bytearray(_ENTERED.pack(time.time_ns()) + said), dtype=torch.uint8)
             found = torch.empty(self._world_size * mine.numel(), dtype=torch.uint8)
-            self._operate(mine, lambda lane, limit: lane.all_gather(found, mine, limit), patience, what)
-            texts = [bytes(one.tolist()) for one in found.view(self._world_size, -1)]
+            self._gather_all(found, mine, patience, what)
+            texts = [bytes(row.tolist()) for row in found.view(self._world_size, -1)]
             entered = [_ENTERED.unpack_from(text)[0] for text in texts]
             # A rank that comes late does its part of one operation at most that the others have given up.
             apart = max((max(entered) - min(entered)) / 1e9, time.monotonic() - start)
@@ -330,9 +359,15 @@ class ProcessGroupTransport(EpisodicTransport):
 
         self._is_greeting = True
         try:
-            self._shared = open_shared_memory(self._rank, self._world_size, gather)
+            self._shared = greet(self._rank, gather, self._open_between)
         finally:
             self._is_greeting = False
+
+    def _open_between(self, host: int, hosts: int) -> Between:
+        """Open a lane between the first ranks of the hosts."""
+        board = self._ranks.meet()[0].part(f"{self._name}{self._lane_number}/hosts")
+        lane = self._between = open_gloo(board, host, hosts, _OPENING)
+        return lambda out, local, limit: lane.all_gather(out, local, limit)[0]
 
     def _roll(self, what: str) -> RollCall:
         board, neighbours = self._ranks.meet()
@@ -352,13 +387,10 @@ class ProcessGroupTransport(EpisodicTransport):
 
     def _meet(self, timeout: float | None, what: str, vainly: bool) -> None:
         now = time.monotonic()
-        self._old = [(until, lane) for until, lane in self._old if until > now]  # an operation holds the others up
-        if self._opened is not None:
-            limit = _limit_of(_patience_of(timeout)) or OPEN_TIMEOUT
-            self._old.append((now + limit.total_seconds(), self._opened))
-            self._opened = None
-        self._let_go_of_memory()
         patience = _patience_of(timeout)
+        self._let_go_of_memory()
+        self._put_away([self._opened, self._between], _limit_of(patience) or OPEN_TIMEOUT)
+        self._opened = self._between = None
         if patience.timeout is None:
             patience = replace(patience, timeout=OPEN_TIMEOUT.total_seconds())
         roll = self._roll(what)
