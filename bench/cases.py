@@ -77,6 +77,7 @@ class Case:
         headline: Whether it goes into the README's table.
         limit: Seconds after which the case is given up.
         fewest: At least so many rounds, if the run is of so many at all, however long they take.
+        hosts: On how many hosts the ranks are, as many on each, where it is more than this one.
     """
 
     row: str
@@ -89,6 +90,7 @@ class Case:
     headline: bool = False
     limit: float = 240.0
     fewest: int = 0
+    hosts: int = 1
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.cases import Built, Case, Contender
+from bench.hosts import enter
 
 __all__ = ["Job", "Order", "StandBy", "Turn", "Weigh", "serve"]
 
@@ -80,8 +81,10 @@ class Turn:
     times: int
 
 
-def serve(rank: int, world: int, meeting: str, line: Connection, cell: Any) -> None:
+def serve(rank: int, world: int, meeting: str, line: Connection, cell: Any, host: tuple[int, int] | None) -> None:
     """Join the group and do what comes over the line, until None comes or the parent is gone."""
+    if host is not None:
+        enter(*host)
     warnings.simplefilter("ignore")  # what peers warn about is not what is measured
     import torch
     import torch.distributed as dist

@@ -136,7 +136,7 @@ def _measure(options: argparse.Namespace) -> int:
     machine: dict[str, Any] = {**facts(), "size": scale.size}
     start = time.monotonic()
     with crews(scale) as held:
-        for case in sorted(cases, key=lambda case: case.world):  # processes are made once a world size
+        for case in sorted(cases, key=lambda case: (case.world, case.hosts)):  # processes are made once a world size
             row = row_of(case.row)
             skipped = row.skip()
             measured = None if skipped else held.measure(row, row.settle(case))

@@ -53,7 +53,7 @@ def compare(cases: Sequence[Case], scale: Scale, root: Path, commit: str, tell: 
 def _measure(cases: Sequence[Case], scale: Scale, here: Path, there: Path, tell: Tell) -> None:
     """Measure cases in new processes."""
     with sides(here, there) as pair:
-        for case in sorted(cases, key=lambda case: case.world):  # crews are made once a world size
+        for case in sorted(cases, key=lambda case: (case.world, case.hosts)):  # crews are made once a world size
             tell(take_turns(case, pair, scale))
 
 

@@ -1,4 +1,4 @@
-"""Processes that stay: one rank each, made once for a world size and used for all of its cases."""
+"""Processes that stay: one rank each, made once for a world size, on one host or two, and used for all of its cases."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import multiprocessing.connection
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench.cases import Case, Row, Scale
 from bench.child import Job, Order, StandBy, Turn, Weigh, serve
 from bench.duel import Found
+from bench.hosts import hosts
 from bench.ours import origin
 
 __all__ = ["Crew", "CrewLostError", "Crews", "crews"]
@@ -44,10 +45,12 @@ def _context() -> Any:
 
 
 class Crew:
-    """The ranks of one world size."""
+    """The ranks of one world size, on one host or more."""
 
-    def __init__(self, world: int) -> None:
+    def __init__(self, world: int, on: int = 1) -> None:
         self.world = world
+        self.hosts = on
+        self._kept = ExitStack()
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
         context = _context()
         self._cell = context.RawValue("i", 0)
@@ -55,10 +58,16 @@ class Crew:
         self._lines: list[Any] = []
         meeting = str(Path(self._folder.name) / "meeting")
         try:
+            pids = self._kept.enter_context(hosts(on)) if on > 1 else []
             for rank in range(world):
+                host = rank * on // world
+                place = (pids[host], host) if pids else None
                 ours, theirs = context.Pipe()
                 process = context.Process(
-                    target=serve, args=(rank, world, meeting, theirs, self._cell), name=f"bench-{rank}", daemon=True
+                    target=serve,
+                    args=(rank, world, meeting, theirs, self._cell, place),
+                    name=f"bench-{rank}",
+                    daemon=True,
                 )
                 process.start()
                 theirs.close()
@@ -136,6 +145,7 @@ class Crew:
             process.join()
         for line in self._lines:
             line.close()
+        self._kept.close()
         self._folder.cleanup()
 
 
@@ -162,7 +172,7 @@ class Crews:
         while len(excluded) < len(names):
             try:
                 job = Job(case, row.build, tuple(excluded), self._scale.rounds, self._scale.budget)
-                found = self._of(case.world).run(job)
+                found = self._of(case).run(job)
             except CrewLostError as lost:
                 self.close()
                 at = lost.at if 0 <= lost.at < len(names) and names[lost.at] not in excluded else None
@@ -176,7 +186,7 @@ class Crews:
     def weigh(self, row: Row, case: Case, name: str) -> list[Found]:
         """Give a contender ranks of its own: memory that another one had freed would be there for it."""
         try:
-            crew = Crew(case.world)
+            crew = Crew(case.world, case.hosts)
             found = crew.run(Weigh(case, row.build, name))
             crew.close()
         except CrewLostError as lost:
@@ -193,15 +203,15 @@ class Crews:
 
     def _try(self, case: Case, order: Order | Turn) -> list[Found]:
         try:
-            return self._of(case.world).run(order)
+            return self._of(case).run(order)
         except CrewLostError as lost:
             self.close()
             return [_failed(lost)]
 
-    def _of(self, world: int) -> Crew:
-        if self._crew is None or self._crew.world != world:
+    def _of(self, case: Case) -> Crew:
+        if self._crew is None or (self._crew.world, self._crew.hosts) != (case.world, case.hosts):
             self.close()
-            self._crew = Crew(world)
+            self._crew = Crew(case.world, case.hosts)
         return self._crew
 
     def close(self) -> None:

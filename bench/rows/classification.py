@@ -14,6 +14,7 @@ from torch import Tensor
 
 import syncmetrics
 from bench.cases import Built, Case, Contender, Role, Row, Scale, Target
+from bench.hosts import reason_against
 from bench.ours import ours
 from bench.rows.by_hand import gather_into
 
@@ -85,6 +86,23 @@ def _build_compute(case: Case, rank: int) -> Built:
     }
 
 
+def _host_cases(scale: Scale) -> list[Case]:
+    shown: dict[str, Role] = {**_EPOCH, "without shared memory": "other"}
+    label = "18 metrics, 2 hosts with 2 ranks each"
+    return [
+        Case("hosts", world, label, shown, targets=(Target("peer", 100.0),), headline=True, hosts=2)
+        for world in scale.pick(4)
+    ]
+
+
+def _build_hosts(case: Case, rank: int) -> Built:
+    batch, other = batch_of(512, rank), _without_shared_memory()
+    return {
+        **_build_compute(case, rank),
+        "without shared memory": Contender(other.compute, lambda: other.update(*batch)),
+    }
+
+
 def _sync_cases(scale: Scale) -> list[Case]:
     limits = {2: 0.6, 4: 0.3}
     return [
@@ -102,16 +120,22 @@ def _sync_cases(scale: Scale) -> list[Case]:
 
 def _build_sync(case: Case, rank: int) -> Built:
     batch = batch_of(512, rank)
-    mine, other = our_collection(), our_collection(process_group=dist.new_group())
-    set_shared_memory = getattr(syncmetrics, "set_shared_memory", lambda enabled: None)
-    set_shared_memory(False)
-    _sync(other)  # a group finds out with its first sync
-    set_shared_memory(None)
+    mine, other = our_collection(), _without_shared_memory()
     return {
         "syncmetrics": Contender(partial(_sync, mine), lambda: mine.update(*batch)),
         "one all_gather": Contender(raw_gather(case.world)),
         "without shared memory": Contender(partial(_sync, other), lambda: other.update(*batch)),
     }
+
+
+def _without_shared_memory() -> Any:
+    """Make the collection over a group of its own, whose ranks share none."""
+    other = our_collection(process_group=dist.new_group())
+    set_shared_memory = getattr(syncmetrics, "set_shared_memory", lambda enabled: None)
+    set_shared_memory(False)
+    _sync(other)  # a group finds out with its first sync
+    set_shared_memory(None)
+    return other
 
 
 def _sync(metrics: Any) -> None:
@@ -162,6 +186,7 @@ def _build_forward(case: Case, rank: int) -> Built:
 ROWS = (
     Row("compute", "compute() of 18 classification metrics", _compute_cases, _build_compute),
     Row("sync", "The sync of 18 classification metrics, without their compute()", _sync_cases, _build_sync),
+    Row("hosts", "compute() of 18 classification metrics on two hosts", _host_cases, _build_hosts, reason_against),
     Row("worlds", "compute() of 18 classification metrics by number of ranks", _world_cases, _build_compute),
     Row(
         "update",

@@ -139,7 +139,7 @@ class SharedMemory:
         padded = len(layout.hosts) * layout.most * self._most_bytes
         self._gathered = torch.empty(padded if between and self._rows is not None else 0, dtype=torch.uint8)
         # Over several hosts all wait for the first rank, and it for all of them.
-        partners = others if len(layout.hosts) == 1 or me == 0 else [0]
+        partners = others if self.is_all or me == 0 else [0]
         self._raised = [segment.semaphore(me, peer) for peer in partners]
         self._awaited = [(peer, segment.semaphore(peer, me)) for peer in partners]
         self._number = 0
@@ -148,6 +148,11 @@ class SharedMemory:
             if pids[peer] and hasattr(os, "pidfd_open"):
                 with suppress(OSError):
                     self._ended[peer] = os.pidfd_open(pids[peer])
+
+    @property
+    def is_all(self) -> bool:
+        """Whether all ranks of the group share this memory, and none is on another host."""
+        return len(self._layout.hosts) == 1
 
     def fits(self, local: Tensor) -> bool:
         """Whether a buffer can be sent: the same on all ranks, as their sizes are."""
@@ -161,7 +166,7 @@ class SharedMemory:
             local: Of shape `(n,)`, uint8, on the CPU.
             limit: How long what goes between hosts may take.
         """
-        if len(self._layout.hosts) == 1:
+        if self.is_all:
             return _Exchange(self, out, local)
         if self._layout.local:
             return _Follower(self, out, local)
