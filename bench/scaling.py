@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from syncmetrics.sync.packet import packet_size
 
-__all__ = ["NETWORKS", "WORLDS", "Network", "exchange_seconds", "exchange_table"]
+__all__ = ["NETWORKS", "ON_A_HOST", "WORLDS", "Network", "exchange_seconds", "exchange_table", "hosts_table"]
 
 WORLDS = (8, 64, 256, 1024, 4096, 16384)
+#: Ranks of a host, as most have that train large models.
+ON_A_HOST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +38,19 @@ class Network:
 NETWORKS = (Network("RDMA, 200 Gbit/s", 5e-6, 25e9), Network("TCP, 10 Gbit/s", 30e-6, 1.25e9))
 
 
-def exchange_seconds(world_size: int, network: Network, *, rings: bool) -> float:
-    """Give the time of the one exchange of a sync.
+def exchange_seconds(world_size: int, network: Network, *, rings: bool, on_a_host: int = 1) -> float:
+    """Give the time of the one exchange of a sync, without what it takes inside of a host.
 
     Args:
         world_size: Number of ranks.
         network: Between them.
         rings: Whether the backend passes packets around a ring, `W - 1` steps, as gloo does and NCCL by default; else
             it doubles what each rank has, in `log2 W` steps.
+        on_a_host: Ranks for which one speaks, as they share memory.
     """
-    steps = world_size - 1 if rings else math.ceil(math.log2(world_size))
-    arriving = (world_size - 1) * packet_size(world_size)
+    parties = world_size // on_a_host
+    steps = parties - 1 if rings else math.ceil(math.log2(parties))
+    arriving = (parties - 1) * on_a_host * packet_size(world_size)
     return steps * network.latency + arriving / network.bandwidth
 
 
@@ -67,5 +71,19 @@ def exchange_table(worlds: Sequence[int] = WORLDS) -> str:
     return "\n".join(lines)
 
 
+def hosts_table(worlds: Sequence[int] = WORLDS[1:], on_a_host: int = ON_A_HOST) -> str:
+    """Give the same where one rank speaks for all of its host."""
+    heads = [f"{network.name}: {how}" for network in NETWORKS for how in ("ring", "doubling")]
+    lines = [f"| ranks | hosts in the exchange | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    for world_size in worlds:
+        cells = [
+            f"{1e3 * exchange_seconds(world_size, network, rings=rings, on_a_host=on_a_host):.2f} ms"
+            for network in NETWORKS
+            for rings in (True, False)
+        ]
+        lines.append(f"| {world_size:,} | {world_size // on_a_host:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(exchange_table())
+    print(exchange_table(), hosts_table(), sep="\n\n")

@@ -119,7 +119,63 @@ def _build_async(case: Case, rank: int) -> Built:
     }
 
 
+def _step_cases(scale: Scale) -> list[Case]:
+    kinds = {
+        "MetricLogger: update of 18 metrics, log, step": "logger",
+        "sync_every=1, a loss and an accuracy": "two",
+        "sync_every=1, 18 metrics": "eighteen",
+    }
+    contenders: dict[str, Role] = {"syncmetrics": "ours", "one all_gather": "raw", "without sync": "other"}
+    return [
+        Case("step", world, label, contenders, {"kind": kind}, (Target("value", 150e-6),), headline=world == 2)
+        for world in scale.pick(2, 4)
+        for label, kind in kinds.items()
+    ]
+
+
+def _build_step(case: Case, rank: int) -> Built:
+    """Steps in a loop, as a training takes them: what a barrier before each would add is not part of it."""
+    batch, kind = batch_of(512, rank), case.params["kind"]
+    if kind == "logger":
+        act, alone = _logged(batch, True), _logged(batch, False)
+    elif kind == "two":
+        act, alone = _two(batch, 1), _two(batch, None)
+    else:
+        mine, other = our_collection(sync_every=1), our_collection()
+        act, alone = (lambda: mine(*batch)), (lambda: other(*batch))
+    return {
+        "syncmetrics": Contender(act, number=20),
+        "one all_gather": Contender(raw_gather(case.world), number=20),
+        "without sync": Contender(alone, number=20),
+    }
+
+
+def _logged(batch: Any, on_step: bool) -> Any:
+    metrics, logger, loss = our_collection(), syncmetrics.MetricLogger(), torch.rand(())
+
+    def step() -> None:
+        metrics.update(*batch)
+        logger.log("loss", loss, on_step=on_step, weight=512)
+        logger.log_dict(metrics)
+        logger.step()
+
+    return step
+
+
+def _two(batch: Any, sync_every: int | None) -> Any:
+    loss = torch.rand(())
+    mean = syncmetrics.MeanMetric(sync_every=sync_every)
+    accuracy = syncmetrics.MulticlassAccuracy(num_classes=10, average="micro", sync_every=sync_every)
+
+    def step() -> None:
+        mean(loss)
+        accuracy(*batch)
+
+    return step
+
+
 ROWS = (
+    Row("step", "Steps that sync, in a loop", _step_cases, _build_step),
     Row("per-step", "dist_sync_on_step=True", _per_step_cases, _build_per_step),
     Row("async", "A sync in the background", _async_cases, _build_async, _async_skip, _async_settle),
 )

@@ -12,16 +12,19 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import get_args
 
 from syncmetrics.testing import ranks as launcher
 from syncmetrics.testing.ranks import run_ranks_outcomes
 from tests.ranks.chaos_bodies import Disturbance, Outcome, Scenario, Verb, run
+from tests.ranks.memories import on_hosts
 
 __all__ = ["Figures", "jobs", "judge"]
 
@@ -216,7 +219,14 @@ def search(
 
 def _carry_out(job: tuple[int, list[Scenario]]) -> tuple[tuple[int, list[Scenario]], list[launcher.Outcome]]:
     world_size, scenarios = job
-    return job, run_ranks_outcomes(run, world_size, scenarios, timeout=60.0 + 15.0 * len(scenarios))
+    hosts = random.Random(f"hosts {scenarios[0].seed}").choice(_HOSTS[world_size])
+    with tempfile.TemporaryDirectory() as folder:
+        where = on_hosts(Path(folder), hosts) if hosts else ""
+        return job, run_ranks_outcomes(run, world_size, scenarios, where, timeout=60.0 + 15.0 * len(scenarios))
+
+
+#: On which host each rank is; nothing for all on one.
+_HOSTS: dict[int, list[list[int]]] = {2: [[]], 3: [[], [0, 0, 1], [0, 1, 1]], 4: [[], [0, 0, 1, 1], [0, 1, 0, 1]]}
 
 
 def main() -> int:

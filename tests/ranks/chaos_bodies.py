@@ -20,6 +20,7 @@ import torch.distributed as dist
 import syncmetrics
 from syncmetrics import Metric, MetricCollection, PeerLostError, SyncError, dim_zero_cat
 from tests.ranks.faults_watch import BoomError
+from tests.ranks.memories import move
 from tests.samples import bits
 
 __all__ = ["Outcome", "Scenario", "run"]
@@ -135,8 +136,9 @@ class _Ranks:
         return [self._store.get(k).decode() for k in keys]
 
 
-def run(rank: int, world_size: int, scenarios: Sequence[Scenario]) -> list[Outcome]:
+def run(rank: int, world_size: int, scenarios: Sequence[Scenario], hosts: str) -> list[Outcome]:
     """Go through the scenarios, one after another on one process group; only in the last may a rank be killed."""
+    move(rank, hosts)
     ranks = _Ranks(rank, world_size)
     outcomes = []
     for scenario in scenarios:

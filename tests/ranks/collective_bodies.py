@@ -30,7 +30,7 @@ class Calls:
     def __init__(self) -> None:
         self.counter: Counter[str] | None = None
         # What the ranks of one host exchange through the memory that they share takes the place of a gather. Whether
-        # they share any is found out with the first sync of a group, by two gathers.
+        # they share any is found out with the first sync of a group, by three gathers.
         SharedMemory.all_gather = self._counting("_allgather_base", SharedMemory.all_gather)  # type: ignore[method-assign]
         if dist.is_initialized() and dist.get_world_size() > 1:
             fed(Total()).compute()

@@ -16,7 +16,7 @@ __all__ = ["counted_gathers", "counted_in_memory", "meet"]
 
 
 def meet() -> None:
-    """Sync once: with the first sync of a group, two gathers find out whether its ranks share memory."""
+    """Sync once: with the first sync of a group, three gathers find out whether its ranks share memory."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         SumMetric().compute()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.scaling import exchange_table
+from bench.scaling import exchange_table, hosts_table
 from syncmetrics.states.spec import spec_of_value
 from syncmetrics.sync import Part, Route, sync_parts
 from syncmetrics.sync.packet import packet_size
@@ -64,3 +64,4 @@ def test_large_float_sums_cost_one_more_and_a_broadcast_of_each_rank() -> None:
 
 def test_the_page_shows_the_model() -> None:
     assert exchange_table() in PAGE
+    assert hosts_table() in PAGE
