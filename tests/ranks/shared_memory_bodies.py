@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from syncmetrics import PeerError, PeerLostError, SumMetric, SyncTimeoutError, share_errors
 from syncmetrics.transport.process_group import segment, set_shared_memory, shared_memory, world_transport
+from syncmetrics.transport.process_group import transport as transport_module
 from tests.ranks.memories import move
 
 
@@ -171,3 +172,18 @@ def stopped_and_late(rank: int, world_size: int) -> tuple[list[Any], list[int]]:
         dist.barrier()
         descriptors.append(_held())
     return found, descriptors
+
+
+def no_way_between(rank: int, world_size: int, hosts: str) -> tuple[bool, float, bool]:
+    """On two hosts between which no lane can be opened: everything goes over the group."""
+    move(rank, hosts)
+
+    def refuse(*args: Any) -> None:
+        raise RuntimeError("connect timed out")
+
+    transport_module.open_gloo = refuse  # type: ignore[assignment]
+    start = time.monotonic()
+    is_shared = _is_shared()
+    metric = SumMetric()
+    metric.update(float(rank))
+    return is_shared, float(metric.compute()), time.monotonic() - start < 20.0

@@ -58,6 +58,11 @@ def test_one_rank_of_a_host_speaks_for_all_of_it(hosts: list[int], tmp_path: Pat
         assert between == (count if rank in speak and has_neighbours else 0)
 
 
+def test_where_there_is_no_way_between_hosts_all_goes_over_the_group(tmp_path: Path) -> None:
+    found = run_ranks(bodies.no_way_between, 4, on_hosts(tmp_path, [0, 0, 1, 1]))
+    assert found == [(False, 6.0, True)] * 4
+
+
 @pytest.mark.parametrize("victim", range(4))
 @pytest.mark.parametrize(
     ("how", "kind"), [("killed", "PeerLostError"), ("late", "SyncTimeoutError"), ("raises", "PeerError")]

@@ -46,6 +46,9 @@ _GREET = {"gloo", "nccl"}
 _IN_MEMORY = Lane(None, None, softly=True)
 #: When all ranks are there, opening a lane takes milliseconds.
 _OPENING = timedelta(seconds=30)
+#: Opening a lane between hosts takes no longer. Where gloo finds no way (it does not have to in a group of NCCL), there
+#: is none, and all goes over the group.
+_BETWEEN_SECONDS, _BETWEEN_SECONDS_OF_A_HOST = 5.0, 0.05
 
 _transports: weakref.WeakKeyDictionary[dist.ProcessGroup, ProcessGroupTransport] = weakref.WeakKeyDictionary()
 
@@ -359,14 +362,16 @@ class ProcessGroupTransport(EpisodicTransport):
 
         self._is_greeting = True
         try:
-            self._shared = greet(self._rank, gather, self._open_between)
+            self._shared = greet(self._rank, gather, partial(self._open_between, patience.timeout))
         finally:
             self._is_greeting = False
 
-    def _open_between(self, host: int, hosts: int) -> Between:
-        """Open a lane between the first ranks of the hosts."""
+    def _open_between(self, timeout: float | None, host: int, hosts: int) -> Between:
+        """Open a lane between the first ranks of the hosts, soon: the others of their hosts wait meanwhile."""
         board = self._ranks.meet()[0].part(f"{self._name}{self._lane_number}/hosts")
-        lane = self._between = open_gloo(board, host, hosts, _OPENING)
+        limit = _BETWEEN_SECONDS + _BETWEEN_SECONDS_OF_A_HOST * hosts
+        limit = limit if timeout is None else min(limit, timeout / 4)
+        lane = self._between = open_gloo(board, host, hosts, timedelta(seconds=limit))
         return lambda out, local, limit: lane.all_gather(out, local, limit)[0]
 
     def _roll(self, what: str) -> RollCall:
