@@ -1,0 +1,507 @@
+"""What is looked for in the states and in `update` itself, by trying it: counts that stand still, defaults, waits."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import itertools
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import backend_registration
+
+from syncmetrics.metric.value import evaluate, is_in_states
+from syncmetrics.states import spec as spec_module
+from syncmetrics.states.spec import StateSpec
+from syncmetrics.testing.verify.batches import Drawn, written
+from syncmetrics.testing.verify.report import Check, Mistake, Outcome
+from syncmetrics.testing.verify.subject import Subject, alike, is_one_metric, said, specs_of
+
+__all__ = ["PROBES", "is_neutral", "pretended_device", "without_values"]
+
+#: Whole numbers in float32 are eight apart there, and two from 2**24 on.
+_LARGE = 2**26
+#: In half precision two values of the same data are this near.
+_NARROW = 0.03
+_BATCHES = (Drawn(4, 0), Drawn(3, 1), Drawn(2, 2))
+
+
+def _check(law: str, mistakes: Sequence[Mistake], *, note: bool = False) -> Check:
+    outcome: Outcome = "holds" if not mistakes else "note" if note else "broken"
+    return Check(law, outcome, tuple(mistakes))
+
+
+def _code(subject: Subject, lines: Sequence[str]) -> str:
+    return "\n".join([*subject.head(), *lines])
+
+
+# -- the states
+
+
+def _tensors(metric: Any) -> dict[str, tuple[Any, StateSpec, Tensor]]:
+    found = {}
+    for module, spec in specs_of(metric):
+        value = getattr(module, spec.name)
+        if isinstance(value, Tensor):
+            found[f"{type(module).__name__}.{spec.name}"] = module, spec, value
+    return found
+
+
+def counts(subject: Subject) -> Check:
+    """Whether a state that only ever has whole numbers added goes on counting where float32 has gaps."""
+    law = "counts go on beyond 16,777,216"
+    batches = (Drawn(4, 3), Drawn(3, 4), Drawn(5, 5), Drawn(1, 6))
+    metric = subject.make()
+    before = [_values(metric)]
+    for batch in batches:
+        metric.update(*_uneven(subject.draw(batch)))
+        before.append(_values(metric))
+    mistakes = []
+    for name, (_, spec, value) in _tensors(metric).items():
+        if spec.reduction.name not in ("sum", "mean") or value.dtype != torch.float32 or not value.numel():
+            continue
+        steps = [after[name] - earlier[name] for earlier, after in itertools.pairwise(before)]
+        is_count = all(bool((step == step.round()).all()) and bool((step >= 0).all()) for step in steps)
+        if is_count and all(bool((step > 0).any()) for step in steps):
+            mistakes += _stands_still(subject, name, spec, batches)
+    return _check(law, mistakes)
+
+
+def _values(metric: Any) -> dict[str, Tensor]:
+    return {name: value.clone() for name, (_, _, value) in _tensors(metric).items()}
+
+
+def _uneven(batch: Sequence[Any]) -> Sequence[Any]:
+    """Make numbers of a batch such that no sum of them is whole."""
+    return [b * 0.3718281 if isinstance(b, Tensor) and b.is_floating_point() else b for b in batch]
+
+
+def _stands_still(subject: Subject, name: str, spec: StateSpec, batches: Sequence[Drawn]) -> list[Mistake]:
+    """Count on from a large number, and compare with what the batches add to nothing."""
+    metric, fresh = subject.make(), subject.make()
+    module, _, value = _tensors(metric)[name]
+    setattr(module, spec.name, torch.full_like(value, float(_LARGE)))
+    for batch in batches:
+        metric.update(*subject.draw(batch))
+        fresh.update(*subject.draw(batch))
+    wanted = _tensors(fresh)[name][2].double() + _LARGE
+    if torch.equal(_tensors(metric)[name][2].double(), wanted):
+        return []
+    example = [
+        f"metric = {subject.factory}()",
+        f"metric.{spec.name} = torch.full_like(metric.{spec.name}, 2**24)",
+        f"metric.update(*{subject.written(Drawn(1, 3))})",
+        f"print(metric.{spec.name})  # not one more than 16,777,216",
+    ]
+    return [
+        Mistake(
+            "a count in float32",
+            f"state `{spec.name}` counts in float32, which stands still at 16,777,216: there, one more is none.",
+            f"Declare it in whole numbers: add_state({spec.name!r}, torch.tensor(0), dist_reduce_fx='sum').",
+            _code(subject, example),
+        )
+    ]
+
+
+def narrow(subject: Subject) -> Check:
+    """Whether a default dtype of bfloat16, or autocast, changes the value by more than it rounds."""
+    law = "under autocast, and with bfloat16 as the default dtype, it has the same value"
+    batches = [subject.draw(Drawn(300, key)) for key in range(2)]  # 256 and 1 are 256 there
+
+    def value() -> Any:
+        torch.manual_seed(0)
+        metric = subject.make()
+        for batch in batches:
+            metric.update(*copy.deepcopy(batch))
+        return metric.compute()
+
+    try:
+        right = value()
+    except Exception:  # not enough is known of these batches
+        return Check(law, "not checked")
+    mistakes = []
+    for words, within in (("with bfloat16 as the default dtype", _bf16_default), ("under autocast", _autocast)):
+        try:
+            with within():
+                found = value()
+        except Exception as error:
+            text = f"{words} it raises {type(error).__name__}: {error}"
+        else:
+            if _near(found, right):
+                continue
+            text = f"{words} 600 samples give {said(found)}, otherwise {said(right)}."
+        example = [
+            "torch.set_default_dtype(torch.bfloat16)" if within is _bf16_default else "autocast = torch.autocast",
+            f"metric = {subject.factory}()",
+            f"for _ in range(300): metric.update(*{subject.written(Drawn(2, 0))})",
+            "print(metric.compute(), metric.metric_state)",
+        ]
+        if within is _autocast:
+            example[:1], example[2] = [], f"with torch.autocast('cpu', torch.bfloat16): {example[2].split(': ', 1)[1]}"
+        mistakes.append(
+            Mistake(
+                "a count in bfloat16",
+                text,
+                "Count in whole numbers and add up in float64: give every tensor that is made in `__init__` or"
+                " `update` a dtype, and write `.sum()` of a bool tensor, not of one in the dtype of the scores.",
+                _code(subject, example),
+            )
+        )
+    return _check(law, mistakes)
+
+
+def _near(found: Any, right: Any) -> bool:
+    if isinstance(found, Tensor) and isinstance(right, Tensor) and found.shape != right.shape:
+        return True  # a size that depends on the data, as that of a curve
+    return alike(found, right, _NARROW)
+
+
+@contextmanager
+def _bf16_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def _autocast() -> Iterator[None]:
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
+
+
+def defaults(subject: Subject) -> Check:
+    """Whether a least or greatest value begins from where every value counts."""
+    law = "a state begins from a value that adds nothing"
+    mistakes = []
+    for name, (_, spec, _) in _tensors(subject.make()).items():
+        if spec.reduction.name in ("max", "min"):
+            mistakes += _shows_through(subject, name, spec)
+    return _check(law, mistakes)
+
+
+def _shows_through(subject: Subject, name: str, spec: StateSpec) -> list[Mistake]:
+    """Start from nothing, and from the default; whether the default is still there when data has come."""
+    assert isinstance(spec.default, Tensor)
+    is_max = spec.reduction.name == "max"
+    if not spec.default.is_floating_point():
+        return []  # a number that counts up from 0 is as often meant
+    nothing = torch.full_like(spec.default, float("-inf" if is_max else "inf"))
+    if torch.equal(nothing, spec.default):
+        return []
+    for sign in (-1.0, 1.0):
+        arguments = [
+            sign * b.abs() - sign * 1.5 if isinstance(b, Tensor) and b.is_floating_point() else b
+            for b in subject.draw(Drawn(2, 0))
+        ]
+        metric, other = subject.make(), subject.make()
+        setattr(_tensors(other)[name][0], spec.name, nothing.clone())
+        try:
+            metric.update(*copy.deepcopy(arguments))
+            other.update(*copy.deepcopy(arguments))
+        except Exception:
+            continue
+        got, wanted = _tensors(metric)[name][2], _tensors(other)[name][2]
+        if torch.isfinite(wanted).all() and torch.equal(got, spec.default) and not torch.equal(got, wanted):
+            break
+    else:
+        return []
+    word, value = ("greatest", "-inf") if is_max else ("least", "inf")
+    example = [
+        f"metric = {subject.factory}()",
+        f"metric.update(*{written(tuple(arguments))})",
+        f"print(metric.compute())  # the {word} of these is {said(wanted)}",
+    ]
+    return [
+        Mistake(
+            "a default that is not neutral",
+            f"state `{spec.name}` keeps the {word} value and begins with {said(spec.default)}, so it says"
+            f" {said(got)} where the {word} is {said(wanted)}; a rank without data brings it in, too.",
+            f"Begin with torch.tensor(float({value!r})): add_state({spec.name!r}, ..., {spec.reduction.name!r}).",
+            _code(subject, example),
+        )
+    ]
+
+
+def is_neutral(spec: StateSpec, value: Tensor) -> bool:
+    """Whether a reduction of the user's own leaves a value alone that meets the default."""
+    assert spec.reduction.fx is not None
+    assert isinstance(spec.default, Tensor)
+    return alike(spec.reduction.fx(torch.stack([spec.default.to(value.dtype), value])), value)
+
+
+def associative(subject: Subject) -> Check:
+    """Whether it does not matter to a reduction of the user's own in which groups it is given values."""
+    law = "a reduction of your own gives the same in any grouping"
+    mistakes = []
+    metrics = [subject.fed([Drawn(3, key), Drawn(2, key + 7)]) for key in range(3)]
+    for name, (_, spec, _) in _tensors(metrics[0]).items():
+        function = spec.reduction.fx
+        if function is None:
+            continue
+        a, b, c = (_tensors(metric)[name][2] for metric in metrics)
+        try:
+            left = function(torch.stack([function(torch.stack([a, b])), c]))
+            right = function(torch.stack([a, function(torch.stack([b, c]))]))
+            whole = function(torch.stack([a, b, c]))
+        except Exception:
+            continue
+        if alike(left, right) and alike(left, whole):
+            continue
+        example = [
+            f"reduce = {subject.factory}()._holder.specs[{spec.name!r}].reduction.fx",
+            f"a, b, c = torch.tensor([{said(a)}, {said(b)}, {said(c)}])"
+            if a.numel() == 1
+            else "# three states a, b, c",
+            "print(reduce(torch.stack([reduce(torch.stack([a, b])), c])))",
+            "print(reduce(torch.stack([a, reduce(torch.stack([b, c]))])))",
+        ]
+        mistakes.append(
+            Mistake(
+                "a reduction that is not associative",
+                f"the reduction of `{spec.name}` gives {said(left)} for ((a, b), c), {said(right)} for (a, (b, c)) and"
+                f" {said(whole)} for (a, b, c); it is called on two values for every update and on one of each rank.",
+                "Keep what can be added, a sum and a count say, with dist_reduce_fx='sum', and divide in `compute`.",
+                _code(subject, example),
+            )
+        )
+    return _check(law, mistakes)
+
+
+def edits_states(subject: Subject) -> Check:
+    """Whether `compute` edits the states that it is given."""
+    law = "`compute` edits no state"
+    metric = subject.fed(_BATCHES)
+    if not is_one_metric(metric):
+        return Check(law, "not checked")
+    before = [copy.deepcopy(getattr(module, spec.name)) for module, spec in specs_of(metric)]
+    evaluate(metric)
+    after = [(module, spec.name) for module, spec in specs_of(metric)]
+    edited = [
+        name
+        for (module, name), value in zip(after, before, strict=True)
+        if not alike(getattr(module, name), value, 0.0)
+    ]
+    if not edited:
+        return Check(law, "holds")
+    example = [
+        *subject.feeding(_BATCHES[:1]),
+        "with metric.sync_context():",
+        f"    print(type(metric).compute.__wrapped__(metric), metric.{edited[0]})",
+        f"    print(type(metric).compute.__wrapped__(metric), metric.{edited[0]})",
+    ]
+    mistake = Mistake(
+        "states that are edited in `compute`",
+        f"`compute` changes the state `{edited[0]}`, so that a second one of the same states gives another value.",
+        "Compute of copies: `total = self.total / self.count`, and no `self.total /= ...`, `.pop()` or `.sort_()`.",
+        _code(subject, example),
+    )
+    return _check(law, [mistake])
+
+
+def handed_out(subject: Subject) -> Check:
+    """Whether `compute` gives a state itself. It is copied here, and elsewhere it is not."""
+    law = "`compute` gives no state away"
+    metric = subject.fed(_BATCHES)
+    if not is_one_metric(metric):
+        return Check(law, "not checked")
+    value = evaluate(metric)
+    if not isinstance(value, Tensor) or not value.numel() or not is_in_states(value, metric):
+        return Check(law, "holds")
+    example = [
+        *subject.feeding(_BATCHES[:1]),
+        "value = type(metric).compute.__wrapped__(metric)",
+        "value.add_(1)",
+        "print(metric.compute())",
+    ]
+    mistake = Mistake(
+        "a state handed out",
+        "`compute` returns a state itself. It is copied before it is handed out, so nothing is lost here; without that,"
+        " who edits the value would edit the state.",
+        "Return something made of it, `self.total / self.count`, or `self.total.clone()`, if others use the class too.",
+        _code(subject, example),
+    )
+    return _check(law, [mistake], note=True)
+
+
+def without_data(subject: Subject) -> Check:
+    """Whether there is a value before any update."""
+    law = "where no rank has data, there is a value"
+    try:
+        subject.make().compute()
+    except Exception as error:
+        mistake = Mistake(
+            "no value without data",
+            f"before any update on any rank, `compute` raises {type(error).__name__}: {error}",
+            "Where an epoch may be empty, give NaN or 0: `self.total / self.count.clamp(min=1)`.",
+            _code(subject, [f"{subject.factory}().compute()"]),
+        )
+        return _check(law, [mistake], note=True)
+    return Check(law, "holds")
+
+
+# -- what `update` does beside
+
+
+_CALLS = """
+_allgather_base allgather allgather_coalesced allgather_into_tensor_coalesced allreduce allreduce_coalesced alltoall
+alltoall_base barrier broadcast gather recv reduce reduce_scatter scatter send
+"""
+
+
+class _Communicates(Exception):  # noqa: N818 - it says what update does
+    """`update` has begun to communicate."""
+
+
+def communicates(subject: Subject) -> Check:
+    """Whether `update` calls a collective, as each rank then has to have as many batches."""
+    law = "`update` does not communicate"
+    if not dist.is_available() or dist.is_initialized():
+        return Check(law, "not checked")
+    mistakes = []
+    hook = sys.excepthook  # a process group has one of its own
+    fake = importlib.import_module("torch.testing._internal.distributed.fake_pg")  # which brings the backend
+    dist.init_process_group("fake", store=fake.FakeStore(), rank=0, world_size=2)
+    methods = {name: getattr(dist.ProcessGroup, name) for name in _CALLS.split() if hasattr(dist.ProcessGroup, name)}
+    own = {name for name in methods if name in vars(dist.ProcessGroup)}
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise _Communicates
+
+    try:
+        for name in methods:
+            setattr(dist.ProcessGroup, name, refuse)
+        metric = subject.make()
+        try:
+            metric.update(*subject.draw(Drawn(3, 0)))
+        except _Communicates as error:
+            mistakes = [
+                Mistake(
+                    "an update that communicates",
+                    f"`update` calls a collective{_where(error)}; a rank with fewer batches, or none, does not, and the"
+                    " others wait for it.",
+                    "Only add to the states in `update`; what all ranks have is what `compute` sees.",
+                    _code(subject, _SHOW_COMMUNICATES + subject.feeding([Drawn(1, 0)])),
+                )
+            ]
+        except Exception:
+            return Check(law, "not checked")
+    finally:
+        for name, method in methods.items():
+            setattr(dist.ProcessGroup, name, method) if name in own else delattr(dist.ProcessGroup, name)
+        dist.destroy_process_group()
+        sys.excepthook = hook
+    return _check(law, mistakes)
+
+
+_SHOW_COMMUNICATES = [
+    "import torch.distributed as dist",
+    "from torch.testing._internal.distributed.fake_pg import FakeStore",
+    "dist.init_process_group('fake', store=FakeStore(), rank=0, world_size=2)",
+    "def refuse(*args): raise RuntimeError('a collective in update')",
+    "for name in ('allreduce', '_allgather_base', 'broadcast'): setattr(dist.ProcessGroup, name, refuse)",
+]
+
+
+def _where(error: BaseException) -> str:
+    """Say in which line of the user's: the last one that is neither torch's nor ours."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_ours(f.filename)]
+    return f" in `{frames[-1].line}`" if frames and frames[-1].line else ""
+
+
+def _is_ours(path: str) -> bool:
+    return any(part in path for part in ("/torch/", "/syncmetrics/testing/", "/syncmetrics/metric/", "/contextlib"))
+
+
+_WAITS = ("DataDependentOutputException", "DynamicOutputShapeException", "GuardOnDataDependentSymNode")
+
+
+def waits(subject: Subject) -> Check:
+    """Whether `update` asks for values of a device that has none to give: it would wait for it in every step."""
+    law = "`update` does not wait for the device"
+    device, batch = pretended_device(), subject.draw(Drawn(3, 0))
+    if device is None or not batch or not all(isinstance(argument, Tensor) for argument in batch):
+        return Check(law, "not checked")
+    metric = subject.make()
+    try:
+        with without_values():
+            update = [torch.empty(value.shape, dtype=value.dtype, device=device) for value in batch]
+            metric.update(*update)
+            metric.update(*update)
+    except Exception as error:
+        chain = [error, error.__cause__, error.__context__]
+        waiting = next((e for e in chain if type(e).__name__ in _WAITS), None)
+        if waiting is None:
+            return Check(law, "not checked")
+        mistake = Mistake(
+            "an update that waits for the device",
+            f"`update` needs a value of a tensor in Python{_where(waiting)}, so on an accelerator each step waits until"
+            " all work before it is done.",
+            "Leave numbers in tensors: no `.item()`, no `if tensor`, no `int(tensor)`, no boolean index; count with"
+            " `(preds == target).sum()` and select with `torch.where`.",
+            _code(subject, _SHOW_WAITS + subject.feeding([Drawn(2, 0)])[1:]),
+        )
+        return _check(law, [mistake], note=True)
+    return Check(law, "holds")
+
+
+_SHOW_WAITS = [
+    "from torch.utils._python_dispatch import TorchDispatchMode",
+    "class Look(TorchDispatchMode):",
+    "    def __torch_dispatch__(self, func, types, args=(), kwargs=None):",
+    "        if 'local_scalar' in str(func) or 'nonzero' in str(func): print('waits:', func)",
+    "        return func(*args, **(kwargs or {}))",
+    "metric = METRIC(); Look().__enter__()",
+]
+
+
+def pretended_device() -> str | None:
+    """Give a device without memory, and so without values: whoever wants to see one waits for it, and fails there.
+
+    None on a torch that has no devices in Python, or where another device has the place.
+    """
+    setup = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
+    if setup is None:
+        return None
+    if not hasattr(torch, "pretended"):
+        if torch._C._get_privateuse1_backend_name() != "privateuseone":
+            return None
+        setup("pretended")
+    return "pretended:0"
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Let states be moved to the pretended device, and operations on it give shapes alone."""
+    move, spec_module._to = spec_module._to, _moved
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        spec_module._to = move
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+
+
+PROBES: tuple[Callable[[Subject], Check], ...] = (
+    counts,
+    narrow,
+    defaults,
+    associative,
+    edits_states,
+    communicates,
+    waits,
+    handed_out,
+    without_data,
+)
