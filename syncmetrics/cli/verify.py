@@ -80,9 +80,9 @@ def _print(report: Report) -> None:
     console.print(table)
     for mistake in report.mistakes:
         if mistake.example:
-            console.print(f"\n[bold]{mistake.name}[/bold]", markup=True)
-            console.print(mistake.says, markup=False)
-            console.print(mistake.instead, markup=False)
+            console.print(f"\n[bold]{mistake.name[:1].upper()}{mistake.name[1:]}[/]")
+            for text in (mistake.says, mistake.instead):
+                console.print(text[:1].upper() + text[1:], markup=False)
             console.print()
             for line in mistake.example.splitlines():
                 console.print(f"    {line}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Make the pages that come from the table of all metrics."""
+"""Make the pages that come from the table of all metrics, or verify all of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def main() -> None:
-    """Write one of the pages."""
+    """Do one of these."""
     parser = argparse.ArgumentParser(prog="scripts/metrics", description=__doc__)
-    parser.add_argument("what", choices=["page", "accuracy", "operations"])
+    parser.add_argument("what", choices=["page", "accuracy", "operations", "verify"])
     what = parser.parse_args().what
+    if what == "verify":
+        from tests.natives.verified import verify_all
+
+        sys.exit(verify_all())
     if what == "page":
         from tests.natives.page import page
 

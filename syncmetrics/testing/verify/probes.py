@@ -448,7 +448,14 @@ def waits(subject: Subject) -> Check:
             " all work before it is done.",
             "Leave numbers in tensors: no `.item()`, no `if tensor`, no `int(tensor)`, no boolean index; count with"
             " `(preds == target).sum()` and select with `torch.where`.",
-            _code(subject, _SHOW_WAITS + subject.feeding([Drawn(2, 0)])[1:]),
+            _code(
+                subject,
+                [
+                    *_SHOW_WAITS,
+                    f"metric = {subject.factory}()",
+                    f"with Look(): metric.update(*{subject.written(Drawn(2, 0))})",
+                ],
+            ),
         )
         return _check(law, [mistake], note=True)
     return Check(law, "holds")
@@ -460,7 +467,6 @@ _SHOW_WAITS = [
     "    def __torch_dispatch__(self, func, types, args=(), kwargs=None):",
     "        if 'local_scalar' in str(func) or 'nonzero' in str(func): print('waits:', func)",
     "        return func(*args, **(kwargs or {}))",
-    "metric = METRIC(); Look().__enter__()",
 ]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from syncmetrics.testing.verify.batches import Batches, Drawn, draw_for, given
 from syncmetrics.testing.verify.causes import cause_of, is_meant
 from syncmetrics.testing.verify.laws import LAWS, Law
 from syncmetrics.testing.verify.probes import PROBES
-from syncmetrics.testing.verify.report import Check, Report
+from syncmetrics.testing.verify.report import Check, Mistake, Report
 from syncmetrics.testing.verify.subject import Example, Subject, quietly
 
 __all__ = ["verify"]
@@ -80,22 +81,21 @@ def verify(
             make_metric, source, name or _name(make_metric), _importable(make_metric), _importable(batches), reference
         )
         laws = [law for law in LAWS if law.key != "reference" or reference]
-        checks = [_check(hypothesis, subject, laws[0], examples)]
+        known: set[str] = set()
+        checks = [_check(hypothesis, subject, laws[0], examples, known)]
         if checks[0].outcome == "holds":  # else no two values of it can be compared
-            checks += [_check(hypothesis, subject, law, examples) for law in laws[1:]]
+            checks += [_check(hypothesis, subject, law, examples, known) for law in laws[1:]]
         else:
             checks += [Check(law.words, "not checked") for law in laws[1:]]
-        checks += [probe(subject) for probe in PROBES]
-    return Report(subject.name, tuple(_each_once(checks)), source.words, time.monotonic() - start)
+        checks += [_once(probe(subject), known) for probe in PROBES]
+    return Report(subject.name, tuple(checks), source.words, time.monotonic() - start)
 
 
-def _each_once(checks: Sequence[Check]) -> Iterator[Check]:
-    """Tell each mistake with what to write instead where it is met first."""
-    known: set[str] = set()
-    for check in checks:
-        mistakes = [replace(m, instead="See above.", example="") if m.name in known else m for m in check.mistakes]
-        known |= {mistake.name for mistake in check.mistakes}
-        yield replace(check, mistakes=tuple(mistakes))
+def _once(check: Check, known: set[str]) -> Check:
+    """Tell what to write instead of a mistake, and its example, where it is met first."""
+    mistakes = [replace(m, instead="See above.", example="") if m.name in known else m for m in check.mistakes]
+    known |= {mistake.name for mistake in check.mistakes}
+    return replace(check, mistakes=tuple(mistakes))
 
 
 def _source(make: Callable[[], Any], batches: Any) -> Batches:
@@ -115,36 +115,48 @@ def _importable(function: Any) -> tuple[str, str] | None:
     return (module, name) if module and name.isidentifier() else None
 
 
-def _check(hypothesis: Any, subject: Subject, law: Law, examples: int) -> Check:
+def _check(hypothesis: Any, subject: Subject, law: Law, examples: int, known: set[str]) -> Check:
     example = _counterexample(hypothesis, subject, law, examples)
     if example is None:
         return Check(law.words, "holds")
-    text = law.fails(subject, example) or law.words
-    outcome = "note" if is_meant(subject, law) else "broken"
-    return Check(law.words, outcome, (cause_of(subject, law, example, text),))  # type: ignore[arg-type]
+    mistake = _mistake(subject, law, example)
+    if mistake.name not in known:  # a small example is looked for once
+        mistake = _mistake(subject, law, _smallest(hypothesis, subject, law, 10 * examples) or example)
+    return _once(Check(law.words, "note" if is_meant(subject, law) else "broken", (mistake,)), known)
+
+
+def _mistake(subject: Subject, law: Law, example: Example) -> Mistake:
+    torch.manual_seed(0)
+    return cause_of(subject, law, example, law.fails(subject, example) or law.words)
 
 
 def _counterexample(hypothesis: Any, subject: Subject, law: Law, examples: int) -> Example | None:
-    """Find the smallest example that breaks a law, or None."""
+    """Find an example that breaks a law, or None."""
+    for example in _FIRST:
+        if _breaks(subject, law, example):
+            return example
+    return _smallest(hypothesis, subject, law, examples)
 
-    def breaks(example: Example) -> bool:
-        torch.manual_seed(0)
-        return _says_something(subject, example) and law.fails(subject, example) is not None
 
-    first = next((example for example in _FIRST if breaks(example)), None)
+def _breaks(subject: Subject, law: Law, example: Example) -> bool:
+    torch.manual_seed(0)
+    return _says_something(subject, example) and law.fails(subject, example) is not None
+
+
+def _smallest(hypothesis: Any, subject: Subject, law: Law, examples: int) -> Example | None:
+    """Find the smallest example that breaks a law, among so many."""
     settings = hypothesis.settings(
-        max_examples=examples if first is None else 10 * examples,
+        max_examples=examples,
         database=None,
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
     )
+    drawn, seed = _examples(hypothesis.strategies), random.Random(0)
     try:
-        found: Example = hypothesis.find(
-            _examples(hypothesis.strategies), breaks, settings=settings, random=random.Random(0)
-        )
+        found: Example = hypothesis.find(drawn, partial(_breaks, subject, law), settings=settings, random=seed)
     except (hypothesis.errors.NoSuchExample, hypothesis.errors.Flaky):
-        return first
+        return None
     return found
 
 
