@@ -8,6 +8,8 @@ import torch
 import typer
 from rich import print as rich_print
 
+from syncmetrics.cli.doctor import doctor
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -34,3 +36,6 @@ def _options(
     ] = False,
 ) -> None:
     """Take the options of all commands."""
+
+
+app.command()(doctor)

@@ -32,7 +32,7 @@ from torch import Tensor
 from syncmetrics.errors import PacketError
 from syncmetrics.transport.process_group.segment import Segment
 
-__all__ = ["SLOT_BYTES", "Between", "Layout", "SharedMemory"]
+__all__ = ["MOST_RANKS", "SLOT_BYTES", "Between", "Layout", "SharedMemory", "bytes_needed"]
 
 #: Ranks of one host. Each pair of them has two semaphores.
 MOST_RANKS = 32
@@ -106,6 +106,11 @@ class Layout:
             for local, rank in enumerate(ranks):
                 rows[rank] = host * self.most + local
         return None if rows == [*range(len(self.hosts) * self.most)] else torch.tensor(rows)
+
+
+def bytes_needed(ranks: int) -> int:
+    """Give the bytes that so many ranks share where all of a group are on one host."""
+    return Layout((tuple(range(ranks)),), 0, 0).size
 
 
 class SharedMemory:
