@@ -8,6 +8,8 @@ import torch
 import typer
 from rich import print as rich_print
 
+from syncmetrics.cli.bench import bench
+from syncmetrics.cli.demo import demo
 from syncmetrics.cli.doctor import doctor
 
 __all__ = ["app"]
@@ -39,3 +41,5 @@ def _options(
 
 
 app.command()(doctor)
+app.command()(bench)
+app.command()(demo)
