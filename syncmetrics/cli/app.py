@@ -18,6 +18,7 @@ app = typer.Typer(
     name="syncmetrics",
     help="Metrics that have the value of one process on any number of ranks.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # paragraphs of docstrings are filled
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -15,7 +15,7 @@ from rich.text import Text
 from syncmetrics.diagnose import Diagnosis, Finding, examine
 from syncmetrics.diagnose.diagnosis import ranks_named
 
-__all__ = ["doctor", "print_diagnosis"]
+__all__ = ["doctor", "print_diagnosis", "quiet"]
 
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
@@ -32,8 +32,7 @@ def doctor(
     ranks of the job and marks where they differ: torchrun --nproc-per-node 4 -m syncmetrics doctor. It ends with 1 if
     there is a problem.
     """
-    logging.disable(logging.WARNING)  # what torch says on the way is said here in words of its own
-    warnings.simplefilter("ignore")
+    quiet()
     diagnosis = examine(world_size=ranks, backend=backend, timeout=timeout)
     own = diagnosis.ranks[0].rank
     if own == 0 or diagnosis.is_partial:
@@ -42,6 +41,12 @@ def doctor(
         else:
             print_diagnosis(diagnosis, Console())
     raise typer.Exit(1 if diagnosis.level == "problem" else 0)
+
+
+def quiet() -> None:
+    """Have this process leave out the warnings of torch: what they are about is said here in words of its own."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
 
 
 def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:

@@ -92,10 +92,14 @@ def merge_findings(reports: Sequence[RankReport]) -> list[Finding]:
     What is as it should be is said for the first rank alone: where others have something else, it is no finding of
     theirs, but a difference.
     """
+    hosts = {report.facts.get("host", "") for report in reports}
     found: dict[Finding, list[int]] = {}
     for report in reports:
+        host = report.facts.get("host", "") if len(hosts) > 1 else ""
         for finding in report.findings:
-            if finding.level != "ok" or report is reports[0]:
+            if finding.level != "ok":
+                found.setdefault(_of_any_host(finding, host), []).append(report.rank)
+            elif report is reports[0]:
                 found.setdefault(finding, []).append(report.rank)
     spoilt = {(one.area, one.about) for one in found if one.level != "ok"}
     merged = []
@@ -106,6 +110,14 @@ def merge_findings(reports: Sequence[RankReport]) -> list[Finding]:
         merged.append(replace(finding, ranks=() if everywhere else tuple(ranks)))
     areas = list(dict.fromkeys(finding.area for finding in merged))
     return sorted(merged, key=lambda finding: areas.index(finding.area))
+
+
+def _of_any_host(finding: Finding, host: str) -> Finding:
+    """Put something in the place of a host's name, so that what is wrong on a hundred hosts is said once."""
+    if not host:
+        return finding
+    text, advice = (said.replace(host, "HOST") for said in (finding.text, finding.advice))
+    return replace(finding, text=text, advice=advice)
 
 
 def compare_ranks(reports: Sequence[RankReport]) -> list[Finding]:
@@ -133,11 +145,12 @@ def _groups(reports: Sequence[RankReport], name: str) -> dict[str, list[int]]:
 
 def _difference(name: str, groups: dict[str, list[int]]) -> Finding:
     called = name.removeprefix("$")
-    text = f"{called} differs: {'; '.join(f'{value} on {ranks_named(ranks)}' for value, ranks in groups.items())}."
+    text = f"{'; '.join(f'{value} on {ranks_named(ranks)}' for value, ranks in groups.items())}."
+    about = f"{called} differs"
     if name in _HARMFUL:
         advice = f"Make {called} the same on all ranks: ranks that differ in it may compute different values, or wait."
-        return Finding("problem", "between ranks", called, text, advice)
-    return Finding("note", "between ranks", called, text, f"Make {called} the same on all ranks, unless it is meant.")
+        return Finding("problem", "between ranks", about, text, advice)
+    return Finding("note", "between ranks", about, text, f"Make {called} the same on all ranks, unless it is meant.")
 
 
 def ranks_named(ranks: Sequence[int]) -> str:

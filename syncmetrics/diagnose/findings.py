@@ -23,7 +23,7 @@ class Finding:
         area: What it belongs to: `"network"`.
         about: What was looked at: `"host name"`.
         text: What is the case, in full sentences.
-        advice: What to do about it, in full sentences; empty where there is nothing to do.
+        advice: What to do about it, in full sentences; may be empty where all is well.
         ranks: The ranks of the job that it holds for; empty for all of them, or where there is no job.
     """
 
@@ -37,8 +37,8 @@ class Finding:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"`level` must be one of {LEVELS}, but is {self.level!r} instead.")
-        if self.level == "problem" and not self.advice:
-            raise ValueError(f"a problem must say what to do, but that of {self.about!r} does not: {self.text}")
+        if self.level != "ok" and not self.advice:
+            raise ValueError(f"a {self.level} must say what to do, but that of {self.about!r} does not: {self.text}")
 
 
 def ok(area: str, about: str, text: str, advice: str = "") -> Finding:
@@ -46,7 +46,7 @@ def ok(area: str, about: str, text: str, advice: str = "") -> Finding:
     return Finding("ok", area, about, text, advice)
 
 
-def note(area: str, about: str, text: str, advice: str = "") -> Finding:
+def note(area: str, about: str, text: str, advice: str) -> Finding:
     """Say something that is good to know."""
     return Finding("note", area, about, text, advice)
 

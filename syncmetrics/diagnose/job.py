@@ -89,6 +89,10 @@ def _meet(place: Place, timeout: float) -> _c10d.Store:
 def _unreachable(process: Process, error: Exception) -> Finding:
     address = ":".join(process.environment.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
     text = f"Rank {process.place.rank} cannot reach the store of the job at {address}: {said_in_short(error)}."
+    if "clients joined" in str(error):  # the store is this process's own
+        text = f"Not all {process.place.world_size} ranks have come to the store at {address}: {said_in_short(error)}."
+        advice = "Look at what was printed where the others were started: they have not been, or cannot reach it."
+        return problem("meeting", "store", text, advice)
     advice = (
         "Check that MASTER_ADDR is the host of rank 0 as seen from here, that MASTER_PORT is free there and open in"
         " firewalls, and that rank 0 has started."
@@ -101,27 +105,26 @@ def _together(
 ) -> Diagnosis:
     rank, world = process.place.rank, process.place.world_size
     store.set(f"first/{rank}", json.dumps(asdict(mine)))
-    reports, missing = _collected(store, "first", world, timeout) if rank == 0 else ([mine], [])
+    reports, missing, told = [mine], list[int](), list[Finding]()
     if rank == 0:
-        hindered = [one for report in reports for one in report.findings if _hinders(one)]
-        store.set("go", "" if missing or hindered else "go")
+        reports, missing = _collected(store, world, timeout)
+        told = [*merge_findings(reports), *compare_ranks(reports)]
+        store.set("go", "" if missing or any(map(_hinders, told)) else "go")
     said = _answer(store, "go", 2 * timeout)
     exchange, error = _exchanged(store, process, backend, timeout, rounds) if said else (None, "")
     store.set(f"second/{rank}", error)
     if rank == 0:
-        findings = [*merge_findings(reports), *compare_ranks(reports)]
         if missing:
-            findings.append(_missing(missing, timeout))
+            told.append(_missing(missing, timeout))
         elif said:
-            findings += [] if exchange is None else judge_clocks(exchange)
-            findings += _judged(exchange, process, _errors(store, world, timeout))
+            told += [] if exchange is None else judge_clocks(exchange)
+            told += _judged(exchange, process, _errors(store, world, timeout))
         else:
             text = "No group was formed, because a problem above would have ended it."
-            findings.append(note("exchange", "group", text, "Solve that problem first, and look again."))
-        diagnosis = Diagnosis(tuple(findings), world, tuple(reports), exchange)
-        store.set("verdict", json.dumps([asdict(finding) for finding in findings]))
+            told.append(note("exchange", "group", text, "Solve that problem first, and look again."))
+        store.set("verdict", json.dumps([asdict(finding) for finding in told]))
         _see_off(store, world - 1 - len(missing))
-        return diagnosis
+        return Diagnosis(tuple(told), world, tuple(reports), exchange)
     verdict = _answer(store, "verdict", 4 * timeout)
     if verdict is None:
         text = f"Rank 0 has not come to a verdict within {4 * timeout:g} s."
@@ -145,12 +148,12 @@ def _hinders(finding: Finding) -> bool:
     return finding.level == "problem" and finding.about in ("gloo", "NCCL", "backends", "device of this rank")
 
 
-def _collected(store: _c10d.Store, name: str, world: int, timeout: float) -> tuple[list[RankReport], list[int]]:
+def _collected(store: _c10d.Store, world: int, timeout: float) -> tuple[list[RankReport], list[int]]:
     """Read what ranks have written of themselves, and say which have not by the end of a timeout."""
     deadline = time.monotonic() + timeout
     reports, missing = [], []
     for rank in range(world):
-        text = _answer(store, f"{name}/{rank}", max(deadline - time.monotonic(), 0.05))
+        text = _answer(store, f"first/{rank}", max(deadline - time.monotonic(), 0.05))
         if text is None:
             missing.append(rank)
         else:

@@ -145,7 +145,7 @@ def _gloo(choice: Choice, process: Process) -> Finding:
         return problem("network", "gloo", text, f"Set it to one that has, or unset it. There are {names}.")
     text = f"takes {listed(list(choice.names))} ({listed(list(choice.addresses))}): {choice.why}."
     wires = [one for one in process.network.interfaces or () if one.addresses and not one.is_loopback]
-    if choice.is_loopback and wires and not setting:
+    if choice.is_loopback and wires and not setting and not process.place.is_launched:  # a job knows its hosts
         advice = (
             "That is right for ranks on one host. For several hosts, set GLOO_SOCKET_IFNAME to the interface between"
             f" them on each, such as {wires[0].name}."
