@@ -109,7 +109,8 @@ def _together(
     if rank == 0:
         reports, missing = _collected(store, world, timeout)
         told = [*merge_findings(reports), *compare_ranks(reports)]
-        store.set("go", "" if missing or any(map(_hinders, told)) else "go")
+        hindered = not dist.is_initialized() and any(map(_hinders, told))
+        store.set("go", "" if missing or hindered else "go")
     said = _answer(store, "go", 2 * timeout)
     exchange, error = _exchanged(store, process, backend, timeout, rounds) if said else (None, "")
     store.set(f"second/{rank}", error)

@@ -7,6 +7,9 @@ import types
 from dataclasses import replace
 from typing import Any
 
+import torch._C._distributed_c10d as _c10d
+import torch.distributed as dist
+
 from syncmetrics import diagnose, set_shared_memory
 from syncmetrics.diagnose import exchange, job
 from syncmetrics.diagnose.measure import Measured, measured_on_rank
@@ -29,17 +32,24 @@ def with_differences(rank: int, world_size: int) -> list[diagnose.Diagnosis]:
     return [first, diagnose.examine(rounds=3, timeout=30)]
 
 
-def on_two_hosts(rank: int, world_size: int) -> diagnose.Diagnosis:
-    """The last rank is on another host, where gloo takes the loopback."""
+def launched(rank: int, world_size: int, hosts: int) -> diagnose.Diagnosis:
+    """As a launcher starts ranks: there is no group yet. With several hosts, gloo takes the loopback on the last."""
+    store: Any = dist.distributed_c10d._get_default_store()
+    dist.destroy_process_group()
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
+    job._meet = lambda place, timeout: _c10d.PrefixStore("job", store)
     real = job.process_here
 
     def process_there() -> Any:
-        found = real()
-        network = replace(found.network, host="elsewhere", gloo=Choice(("lo",), ("127.0.0.1",), "so it is"))
-        return replace(found, network=network, machine="other/one") if rank == world_size - 1 else found
+        found, host = real(), min(rank, hosts - 1)
+        address = "127.0.0.1" if host == hosts - 1 else f"10.0.0.{host}"
+        network = replace(found.network, host=f"node{host}", gloo=Choice(("lo",), (address,), "so it is"))
+        return replace(found, network=network, machine=f"{host}/one")
 
-    job.process_here = process_there  # type: ignore[assignment]
-    return diagnose.examine(rounds=3, timeout=30)
+    job.process_here = process_there
+    found = diagnose.examine(rounds=3, timeout=30)
+    assert not dist.is_initialized()
+    return found
 
 
 def one_fails(rank: int, world_size: int) -> diagnose.Diagnosis:
@@ -49,7 +59,7 @@ def one_fails(rank: int, world_size: int) -> diagnose.Diagnosis:
         def raising(*args: Any, **options: Any) -> Any:
             raise RuntimeError("this rank has no network")
 
-        job.time_exchange = raising  # type: ignore[assignment]
+        job.time_exchange = raising
     return diagnose.examine(rounds=3, timeout=2)
 
 

@@ -48,10 +48,17 @@ def test_what_differs_is_told_with_the_ranks_and_nothing_is_left_behind() -> Non
     assert about(second, "/dev/shm").level == "note"
 
 
+def test_ranks_of_a_launcher_form_a_group_for_a_while() -> None:
+    first, second = run_ranks(bodies.launched, 2, 1)
+    assert second.findings == first.findings
+    assert first.exchange is not None
+    assert about(first, "variables").text.startswith("RANK=0, WORLD_SIZE=2")
+
+
 def test_no_group_is_formed_that_cannot_come_about() -> None:
-    first, *others = run_ranks(bodies.on_two_hosts, 3)
+    first, *others = run_ranks(bodies.launched, 3, 2)
     assert all(other.findings == first.findings for other in others)
-    assert "on rank 2," in about(first, "gloo", "between ranks").text
+    assert "on ranks 1-2," in about(first, "gloo", "between ranks").text
     assert "No group was formed" in about(first, "group", "exchange").text
     assert first.level == "problem"
 
