@@ -17,6 +17,7 @@ __all__ = [
     "RankReport",
     "compare_ranks",
     "judge_clocks",
+    "machines_of",
     "merge_findings",
     "ranks_named",
     "read_findings",
@@ -175,10 +176,15 @@ def _hosts(reports: Sequence[RankReport]) -> Finding:
     text = "; ".join(f"{ranks_named(ranks)} on {host}" for host, ranks in hosts.items())
     apart = {report.facts.get("machine", "") for report in reports}
     about, area = "hosts", "between ranks"
-    boots = {machine.partition("/")[0] for machine in apart}
+    boots = machines_of(reports)
     if len(apart) > len(boots):
         text += f". {len(apart)} containers run on {len(boots)} machine{'s' if len(boots) > 1 else ''}"
     return Finding("ok", area, about, f"{text[0].upper()}{text[1:]}.")
+
+
+def machines_of(reports: Sequence[RankReport]) -> set[str]:
+    """Tell the machines that ranks run on: by their boots, which all containers of a machine have in common."""
+    return {report.facts.get("machine", "").partition("/")[0] or report.facts.get("host", "") for report in reports}
 
 
 def _loopback(reports: Sequence[RankReport]) -> list[Finding]:

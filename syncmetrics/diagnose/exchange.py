@@ -39,6 +39,7 @@ class Exchange:
         bare: An `all_gather` of 8 KiB by hand.
         plain: A sync of one metric that goes over the process group.
         shared: A sync of one metric through shared memory; None where the ranks do not share any.
+        accelerator: The bare gather between accelerators; None where the group serves none beside the CPU.
         clocks: How far the clocks of the ranks are apart.
     """
 
@@ -47,6 +48,7 @@ class Exchange:
     bare: float
     plain: float
     shared: float | None
+    accelerator: float | None = None
     clocks: tuple[Clock, ...] = ()
 
 
@@ -65,6 +67,9 @@ def time_exchange(rounds: int = 50, *, timeout: float = 60.0) -> Exchange:
     device = world_transport().wire_device(["cpu"])
     with _group_without_shared_memory(timeout) as group:
         ways = {"bare": _bare(device), "plain": _sync(timeout, process_group=group), "shared": _sync(timeout)}
+        accelerator = world_transport().wire_device(["cuda"])
+        if accelerator.type != device.type:
+            ways["accelerator"] = _bare(accelerator)
         for way in ways.values():
             way()  # the first one connects, and finds out whether memory is shared
         if not world_transport().shares_memory:
@@ -77,9 +82,15 @@ def time_exchange(rounds: int = 50, *, timeout: float = 60.0) -> Exchange:
                 way()
                 taken[name].append(time.perf_counter() - start)
     middle = {name: median(times) for name, times in taken.items()}
-    backends = str(dist.get_backend_config())
-    world = dist.get_world_size()
-    return Exchange(world, backends, middle["bare"], middle["plain"], middle.get("shared"), tuple(clocks))
+    return Exchange(
+        world_size=dist.get_world_size(),
+        backends=str(dist.get_backend_config()),
+        bare=middle["bare"],
+        plain=middle["plain"],
+        shared=middle.get("shared"),
+        accelerator=middle.get("accelerator"),
+        clocks=tuple(clocks),
+    )
 
 
 @contextmanager

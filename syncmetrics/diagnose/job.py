@@ -30,6 +30,7 @@ from syncmetrics.diagnose.diagnosis import (
     RankReport,
     compare_ranks,
     judge_clocks,
+    machines_of,
     merge_findings,
     ranks_named,
     read_findings,
@@ -119,7 +120,7 @@ def _together(
             told.append(_missing(missing, timeout))
         elif said:
             told += [] if exchange is None else judge_clocks(exchange)
-            told += _judged(exchange, process, _errors(store, world, timeout))
+            told += _judged(exchange, process, _errors(store, world, timeout), len(machines_of(reports)) == 1)
         else:
             text = "No group was formed, because a problem above would have ended it."
             told.append(note("exchange", "group", text, "Solve that problem first, and look again."))
@@ -184,8 +185,8 @@ def _missing(ranks: Sequence[int], timeout: float) -> Finding:
     return problem("meeting", "ranks", text, advice)
 
 
-def _judged(exchange: Exchange | None, process: Process, errors: dict[int, str]) -> list[Finding]:
-    found = judge_exchange(exchange, process) if exchange is not None else []
+def _judged(exchange: Exchange | None, process: Process, errors: dict[int, str], on_one_host: bool) -> list[Finding]:
+    found = judge_exchange(exchange, process, on_one_host=on_one_host) if exchange is not None else []
     by_text: dict[str, list[int]] = {}
     for rank, text in errors.items():
         by_text.setdefault(text, []).append(rank)

@@ -322,28 +322,34 @@ def _libraries(process: Process) -> list[Finding]:
 # ---- exchanges ------------------------------------------------------------------------------------------------------
 
 
-def judge_exchange(exchange: Exchange, process: Process) -> list[Finding]:
-    """Judge what exchanges between ranks took."""
+def judge_exchange(exchange: Exchange, process: Process, *, on_one_host: bool = True) -> list[Finding]:
+    """Judge what exchanges between ranks took.
+
+    Args:
+        exchange: What they took.
+        process: Where rank 0 runs.
+        on_one_host: Whether all ranks run on one machine.
+    """
     area, world = "exchange", exchange.world_size
-    found = [ok(area, "group", f"{world} ranks met. Their group serves {exchange.backends}.")]
+    met = f"{world} ranks met." if world > 1 else "There is one rank."
+    found = [ok(area, "group", f"{met} The group serves {exchange.backends}.")]
     bare, plain = f"{exchange.bare * 1e3:.2f} ms", f"{exchange.plain * 1e3:.2f} ms"
     text = f"A bare all_gather of 8 KiB takes {bare}, a sync over the group {plain}"
     if exchange.shared is not None:
         text += f", and one through shared memory, which these ranks use, {exchange.shared * 1e3:.2f} ms"
-    if exchange.bare > _SLOW_EXCHANGE and world <= MOST_RANKS:
+    if exchange.accelerator is not None:
+        text += f". Between accelerators the gather takes {exchange.accelerator * 1e3:.2f} ms"
+    if exchange.bare > _SLOW_EXCHANGE and on_one_host:
         advice = (
-            "Ranks without a core of their own, too many threads (OMP_NUM_THREADS), or a slow network make it so: see"
-            " what was said of these above."
+            "Give each rank a core of its own, and no more threads than that (OMP_NUM_THREADS): a rank that waits for a"
+            " core has all others wait."
         )
         found.append(note(area, "time", f"{text}. That is slow.", advice))
     else:
         found.append(ok(area, "time", f"{text}."))
-    can_share = process.folder is not None and is_wanted() and world <= MOST_RANKS
+    can_share = process.folder is not None and is_wanted() and on_one_host and 1 < world <= MOST_RANKS
     if exchange.shared is None and can_share and "cpu:gloo" in exchange.backends:
-        text = "The ranks do not share memory, so that their syncs go over the group."
-        advice = (
-            "For ranks of one host and one user, give /dev/shm room; in containers, let them share it: --ipc=host."
-            " Ranks of several hosts have none to share, and there is nothing to do."
-        )
+        text = "The ranks run on one machine, but do not share memory: their syncs go over the group."
+        advice = "Start them as one user, give /dev/shm room, and let containers share it: --ipc=host."
         found.append(note(area, "shared memory", text, advice))
     return found

@@ -185,6 +185,25 @@ def test_whoever_finds_fault_says_what_to_do() -> None:
         Finding("bad", "network", "gloo", "It is gone.", "Find it.")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("bare", "shared", "on_one_host", "notes"),
+    [
+        (1e-3, 1e-3, True, []),
+        (1e-2, 1e-3, True, ["time"]),
+        (1e-3, None, True, ["shared memory"]),
+        (1e-2, None, False, []),
+    ],
+)
+def test_exchanges(
+    here: process.Process, bare: float, shared: float | None, on_one_host: bool, notes: list[str]
+) -> None:
+    roomy = replace(here, folder=SharedMemoryFolder(True, True, 1 << 30, 1 << 30))
+    exchange = Exchange(2, "cpu:gloo,cuda:nccl", bare, 1e-3, shared, accelerator=2e-3)
+    found = judge.judge_exchange(exchange, roomy, on_one_host=on_one_host)
+    assert [finding.about for finding in found if finding.level == "note"] == notes
+    assert any("Between accelerators the gather takes 2.00 ms" in finding.text for finding in found)
+
+
 # ---- between ranks --------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +262,7 @@ def test_clocks_are_told_within_what_is_said() -> None:
 
 
 def test_a_clock_that_is_an_hour_off() -> None:
-    exchange = Exchange(2, "cpu:gloo", 0.001, 0.001, None, (Clock(0.0, 0.001), Clock(3600.0, 0.001)))
+    exchange = Exchange(2, "cpu:gloo", 0.001, 0.001, None, clocks=(Clock(0.0, 0.001), Clock(3600.0, 0.001)))
     (found,) = judge_clocks(exchange)
     assert found.level == "note"
     assert "rank 1 by +3600.0 s" in found.text
