@@ -264,7 +264,7 @@ def _folder(process: Process) -> list[Finding]:
         return [problem(area, about, text, "Make it writable for this user: chmod 1777 /dev/shm.")]
     size = f"It has {_bytes(folder.size)}, of which {_bytes(folder.free)} are free"
     world = min(process.place.local_world_size or 2, MOST_RANKS)
-    needed = bytes_needed(world)
+    needed = bytes_needed(world, max(world, process.place.world_size))
     if folder.free < needed:
         text = (
             f"{size}; {world} ranks need {_bytes(needed)} to share. Syncs go over the process group, and workers of a"
@@ -336,7 +336,8 @@ def judge_exchange(exchange: Exchange, process: Process, *, on_one_host: bool = 
     bare, plain = f"{exchange.bare * 1e3:.2f} ms", f"{exchange.plain * 1e3:.2f} ms"
     text = f"A bare all_gather of 8 KiB takes {bare}, a sync over the group {plain}"
     if exchange.shared is not None:
-        text += f", and one through shared memory, which these ranks use, {exchange.shared * 1e3:.2f} ms"
+        where = "" if on_one_host else " on each host"
+        text += f", and one through shared memory{where}, which these ranks use, {exchange.shared * 1e3:.2f} ms"
     if exchange.accelerator is not None:
         text += f". Between accelerators the gather takes {exchange.accelerator * 1e3:.2f} ms"
     if exchange.bare > _SLOW_EXCHANGE and on_one_host:

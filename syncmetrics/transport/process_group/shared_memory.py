@@ -108,9 +108,10 @@ class Layout:
         return None if rows == [*range(len(self.hosts) * self.most)] else torch.tensor(rows)
 
 
-def bytes_needed(ranks: int) -> int:
-    """Give the bytes that so many ranks share where all of a group are on one host."""
-    return Layout((tuple(range(ranks)),), 0, 0).size
+def bytes_needed(ranks: int, world_size: int) -> int:
+    """Give the bytes that so many ranks of a host share, of a group of that many ranks in all."""
+    hosts = (tuple(range(ranks)), tuple(range(ranks, world_size)))
+    return Layout(tuple(filter(None, hosts)), 0, 0).size
 
 
 class SharedMemory:
