@@ -69,7 +69,9 @@ def print_measured(found: Sequence[Measured], console: Console) -> None:
             console.print(f"The 18 values of both are {'the same' if one.are_equal else 'DIFFERENT'}.")
         console.print()
     if all(len(one.timed) < 3 for one in found):
-        console.print("torchmetrics is not installed: pip install syncmetrics[torchmetrics] to compare with it.")
+        console.print(
+            "torchmetrics is not installed: pip install syncmetrics[torchmetrics] to compare with it.", markup=False
+        )
     console.print(", ".join(f"{name} {value}" for name, value in found[0].about.items()))
 
 
