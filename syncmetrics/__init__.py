@@ -132,6 +132,7 @@ _ROOMS = {
         "StatScores",
     ),
     "data": ("EvalSampler", "valid_mask"),
+    "diagnose": (),
     "errors": (
         "PacketError",
         "PeerError",

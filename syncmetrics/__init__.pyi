@@ -13,6 +13,9 @@ from syncmetrics import (
     data as data,
 )
 from syncmetrics import (
+    diagnose as diagnose,
+)
+from syncmetrics import (
     errors as errors,
 )
 from syncmetrics import (

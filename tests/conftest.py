@@ -60,6 +60,7 @@ LONG = (
     "test_chaos.py",
     "test_examples.py",
     "test_bench.py",
+    "test_diagnose.py",
     "test_shuffle.py",
     "test_scaling.py",
     "test_digits.py",

@@ -8,6 +8,9 @@ import torch
 import typer
 from rich import print as rich_print
 
+from syncmetrics.cli.bench import bench
+from syncmetrics.cli.demo import demo
+from syncmetrics.cli.doctor import doctor
 from syncmetrics.cli.verify import verify_metric
 
 __all__ = ["app"]
@@ -16,6 +19,7 @@ app = typer.Typer(
     name="syncmetrics",
     help="Metrics that have the value of one process on any number of ranks.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # paragraphs of docstrings are filled
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -39,3 +43,6 @@ def _options(
 
 
 app.command("verify")(verify_metric)
+app.command()(doctor)
+app.command()(bench)
+app.command()(demo)

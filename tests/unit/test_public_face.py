@@ -15,6 +15,7 @@ ROOMS = [
     "aggregation",
     "classification",
     "data",
+    "diagnose",
     "foreign",
     "logger",
     "metric",

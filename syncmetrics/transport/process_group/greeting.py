@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from syncmetrics.transport.neighbours import host_of_process
 from syncmetrics.transport.process_group.segment import CANNOT, Segment, place_of_memory
 from syncmetrics.transport.process_group.shared_memory import Between, Layout, SharedMemory
 
-__all__ = ["greet", "set_shared_memory"]
+__all__ = ["greet", "is_wanted", "set_shared_memory", "wanting_shared_memory"]
 
 #: A magic, whether it wants to, its host, its shared memory there, its process, and when that began.
 _PLACE = struct.Struct("<8s?96s48sq")
@@ -46,7 +46,19 @@ def set_shared_memory(enabled: bool | None = None) -> None:
     _wanted = enabled
 
 
-def _is_wanted() -> bool:
+@contextmanager
+def wanting_shared_memory(enabled: bool) -> Iterator[None]:
+    """Want shared memory, or not, inside of a `with` block, whatever was said before."""
+    global _wanted
+    before, _wanted = _wanted, enabled
+    try:
+        yield
+    finally:
+        _wanted = before
+
+
+def is_wanted() -> bool:
+    """Whether this process wants to share memory with others."""
     if _wanted is not None:
         return _wanted
     return os.environ.get("SYNCMETRICS_SHARED_MEMORY", "1").strip().lower() not in ("0", "false", "no", "off")
@@ -68,7 +80,7 @@ def greet(
         What they share; None, on all ranks, if one of them does not want to or cannot, or where that would not help.
     """
     host, place = host_of_process() or "", place_of_memory()
-    wants = _is_wanted() and sys.platform == "linux" and bool(host and place)
+    wants = is_wanted() and sys.platform == "linux" and bool(host and place)
     said = [
         _PLACE.unpack(one) for one in gather(_PLACE.pack(_MAGIC, wants, host.encode(), place.encode(), os.getpid()))
     ]

@@ -32,7 +32,7 @@ from torch import Tensor
 from syncmetrics.errors import PacketError
 from syncmetrics.transport.process_group.segment import Segment
 
-__all__ = ["SLOT_BYTES", "Between", "Layout", "SharedMemory"]
+__all__ = ["MOST_RANKS", "SLOT_BYTES", "Between", "Layout", "SharedMemory", "bytes_needed"]
 
 #: Ranks of one host. Each pair of them has two semaphores.
 MOST_RANKS = 32
@@ -106,6 +106,12 @@ class Layout:
             for local, rank in enumerate(ranks):
                 rows[rank] = host * self.most + local
         return None if rows == [*range(len(self.hosts) * self.most)] else torch.tensor(rows)
+
+
+def bytes_needed(ranks: int, world_size: int) -> int:
+    """Give the bytes that so many ranks of a host share, of a group of that many ranks in all."""
+    hosts = (tuple(range(ranks)), tuple(range(ranks, world_size)))
+    return Layout(tuple(filter(None, hosts)), 0, 0).size
 
 
 class SharedMemory:

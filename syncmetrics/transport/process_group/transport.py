@@ -154,6 +154,11 @@ class ProcessGroupTransport(EpisodicTransport):
         """What to call the group in a message."""
         return f"group of global ranks {list(self._global_ranks)}"
 
+    @property
+    def shares_memory(self) -> bool:
+        """Whether the ranks exchange packets through memory that they share: found out with their first sync."""
+        return self._shared is not None
+
     def wire_device(self, device_types: Sequence[str]) -> torch.device:
         """Give the device to send from.
 
