@@ -23,13 +23,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from syncmetrics.transport.neighbours import host_of_process, start_of_process
-from syncmetrics.transport.stacks import encode_standing, standing_of_process, with_sources
+from syncmetrics.transport.stacks import encode_standing, standing_of_thread, thread_to_show, with_sources
 
-__all__ = ["Address", "Syncing", "answer_for", "is_wanted", "listen", "own_address"]
+__all__ = ["LOOPBACK", "Address", "Syncing", "answer_for", "is_wanted", "listen", "own_address"]
 
 #: Who has connected says within this time what it wants, and takes the answer.
 _TALK_SECONDS = 2.0
@@ -37,7 +37,8 @@ _TALK_SECONDS = 2.0
 _MOST_TALKS = 16
 _MOST_REQUEST = 256
 _MOST_NAME = 100
-_LOOPBACK = "127.0.0.1"
+#: What only this host reaches.
+LOOPBACK = "127.0.0.1"
 #: An address of no host (RFC 5737): the way there is the way to anywhere. Nothing is sent.
 _ANYWHERE = "192.0.2.1"
 
@@ -109,7 +110,7 @@ def answer_for(key: str, syncing: Syncing) -> None:
     _syncing[key] = syncing
 
 
-def _sync_of(ident: int) -> str:
+def _sync_of(ident: int | None) -> str:
     for syncing in list(_syncing.values()):
         if syncing.present_sync and syncing.last_thread == ident:
             return f"{syncing.present_sync} over {syncing.name[:_MOST_NAME]}"
@@ -181,12 +182,11 @@ class _Listener:
                 if not hmac.compare_digest(token.encode(), self._token.encode()):
                     return
                 syncing = _syncing.get(key)
-                told = (-1, 0, "") if syncing is None else (syncing.rank, syncing.last_thread, syncing.last_sync)
-                standing = standing_of_process(*told, _sync_of)
+                thread = thread_to_show(0 if syncing is None else syncing.last_thread)
+                rank, last = (-1, "") if syncing is None else (syncing.rank, syncing.last_sync)
+                standing = standing_of_thread(rank, thread, last, _sync_of(thread.ident))
                 connection.sendall(encode_standing(standing).encode() + b"\n")
-                place, *stack = with_sources([*([standing.place] if standing.place else []), *standing.stack])
-                standing = replace(standing, place=place, stack=tuple(stack))
-                connection.sendall(encode_standing(standing).encode() + b"\n")
+                connection.sendall(encode_standing(with_sources(standing)).encode() + b"\n")
         finally:
             self._talks.release()
 
@@ -311,7 +311,7 @@ def own_address(toward: str | None) -> str:
     if found is not None:
         return found
     if toward is None or toward == "localhost" or _is_loopback(toward):
-        return _LOOPBACK
+        return LOOPBACK
     for target in (toward, _ANYWHERE):
         with suppress(OSError):
             for family, kind, _, _, where in socket.getaddrinfo(target, 9, type=socket.SOCK_DGRAM):
@@ -321,7 +321,7 @@ def own_address(toward: str | None) -> str:
                 # Many hosts have their own name stand for a loopback address.
                 if not _is_loopback(found):
                     return found
-    return _LOOPBACK
+    return LOOPBACK
 
 
 def _is_loopback(address: str) -> bool:

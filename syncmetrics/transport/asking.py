@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from syncmetrics.errors import Standing
-from syncmetrics.transport.answering import Address
+from syncmetrics.transport.answering import LOOPBACK, Address
 from syncmetrics.transport.board import Board, NoAnswerError
 from syncmetrics.transport.neighbours import host_of_process, state_of_process
 from syncmetrics.transport.stacks import decode_standing, encode_standing
 
-__all__ = ["Standings", "ask", "in_words"]
+__all__ = ["MOST_ASKED", "Standings", "ask", "in_words"]
 
 #: So many ranks are asked; of more nobody could read.
 MOST_ASKED = 8
@@ -107,17 +107,20 @@ class Standings:
         told: dict[int, Standing] = {}
 
         def ask_one(rank: int, address: Address) -> None:
-            standing = ask(address, self._key, seconds)
-            if standing is not None:
-                told[rank] = replace(standing, rank=rank)
+            try:
+                if address.at[0] == LOOPBACK and not self._is_near(address):
+                    raise ConnectionError("which is this host, and not that of the rank")
+                standing = ask(address, self._key, seconds)
+            except OSError:
+                told[rank] = Standing(rank, silence=f"it cannot be reached at {address.at[0]}")
+            else:
+                if standing is not None:
+                    told[rank] = replace(standing, rank=rank)
 
         threads = []
         for rank, address in addresses.items():
-            is_near = self._is_near(address)
-            if address is None or (is_near and state_of_process(address.pid, address.started) in _CANNOT):
+            if address is None or self._state(address) in _CANNOT:
                 continue
-            if address.at[0].startswith("127.") and not is_near:
-                continue  # which would be this host, and not that of the rank
             thread = threading.Thread(target=ask_one, args=(rank, address), name="syncmetrics question", daemon=True)
             with suppress(RuntimeError):  # there is no memory for a thread
                 thread.start()
@@ -127,11 +130,12 @@ class Standings:
             thread.join(_until(deadline))
         return {rank: told.get(rank) or self._silent(rank, address) for rank, address in addresses.items()}
 
+    def _state(self, address: Address) -> str:
+        """Tell the state of a process that is seen from here, as a letter."""
+        return state_of_process(address.pid, address.started) if self._is_near(address) else "?"
+
     def _silent(self, rank: int, address: Address | None) -> Standing:
-        if address is None:
-            return Standing(rank, silence=_UNKNOWN)
-        state = state_of_process(address.pid, address.started) if self._is_near(address) else "?"
-        return Standing(rank, silence=_SILENT.get(state, ""))
+        return Standing(rank, silence=_UNKNOWN if address is None else _SILENT.get(self._state(address), ""))
 
     def _tell(self, board: Board, standing: Standing, address: Address | None, seconds: float) -> Standing:
         """Write down what a rank answered, or that it did not: who is on its host knows best."""
@@ -143,7 +147,7 @@ class Standings:
 
 
 def ask(address: Address, key: str, seconds: float) -> Standing | None:
-    """Ask a process where it stands; give None if it does not say so in time.
+    """Ask a process where it stands; give None if it was reached, and does not say so in time.
 
     It says so twice, the second time with the source of each line, if it could read it.
 
@@ -151,9 +155,12 @@ def ask(address: Address, key: str, seconds: float) -> Standing | None:
         address: Where.
         key: About which group.
         seconds: How long to wait.
+
+    Raises:
+        OSError: It cannot be reached.
     """
     deadline, found = time.monotonic() + seconds, b""
-    with suppress(OSError), socket.create_connection(address.at, _until(deadline)) as connection:
+    with socket.create_connection(address.at, _until(deadline)) as connection, suppress(OSError):
         connection.sendall(f"{address.token} {key}\n".encode())
         while len(found) < _MOST_ANSWER and time.monotonic() < deadline:
             connection.settimeout(_until(deadline))

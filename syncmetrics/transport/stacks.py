@@ -12,7 +12,8 @@ import os
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -25,7 +26,7 @@ __all__ = [
     "encode_standing",
     "line_of_user",
     "stack_of_thread",
-    "standing_of_process",
+    "standing_of_thread",
     "thread_to_show",
     "with_sources",
 ]
@@ -93,18 +94,6 @@ def thread_to_show(last: int) -> threading.Thread:
     return threading.main_thread()
 
 
-def with_sources(lines: Sequence[StackLine]) -> list[StackLine]:
-    """Give lines together with what stands there. It reads files, which may take long, or for ever."""
-    return [StackLine(line.file, line.line, line.function, _source(line)) for line in lines]
-
-
-def _source(line: StackLine) -> str:
-    try:
-        return _clean(linecache.getline(line.file, line.line).strip(), _SOURCE)
-    except Exception:  # a loader of somebody else's, a file that is no text: it can be done without
-        return ""
-
-
 def encode_standing(standing: Standing) -> str:
     """Give it as one line of text."""
     lines = [[line.file, line.line, line.function, line.source] for line in standing.stack]
@@ -140,17 +129,28 @@ def _clean(text: Any, most: int) -> str:
     return cut if cut.isprintable() else "".join(one if one.isprintable() else "?" for one in cut)
 
 
-def standing_of_process(rank: int, last_thread: int, last_sync: str, within: Callable[[int], str]) -> Standing:
-    """Say where this process stands, without the sources of the lines.
+def standing_of_thread(rank: int, thread: threading.Thread, last_sync: str, within: str = "") -> Standing:
+    """Say where a thread of this process stands, without the sources of the lines.
 
     Args:
-        rank: Its rank in the group.
-        last_thread: Which thread synced last over the group; 0 if none has.
+        rank: The rank that is to be told by it.
+        thread: The thread.
         last_sync: The last sync over the group that came to its end.
-        within: Gives the sync that a thread is in; nothing if it is in none.
+        within: The sync that the thread is in; nothing if it is in none.
     """
-    thread = thread_to_show(last_thread)
     lines = stack_of_thread(thread.ident)
-    name = "" if thread is threading.main_thread() else thread.name
-    inner = tuple(reversed(lines[:MOST_LINES]))
-    return Standing(rank, line_of_user(lines), inner, name, within(thread.ident or 0), last_sync)
+    name = "" if thread is threading.main_thread() or thread.name == f"rank {rank}" else thread.name
+    return Standing(rank, line_of_user(lines), tuple(reversed(lines[:MOST_LINES])), name, within, last_sync)
+
+
+def with_sources(standing: Standing) -> Standing:
+    """Give the same, with what stands in each line. It reads files, which may take long, or for ever."""
+    place = None if standing.place is None else _with_source(standing.place)
+    return replace(standing, place=place, stack=tuple(map(_with_source, standing.stack)))
+
+
+def _with_source(line: StackLine) -> StackLine:
+    try:
+        return replace(line, source=_clean(linecache.getline(line.file, line.line).strip(), _SOURCE))
+    except Exception:  # a loader of somebody else's, a file that is no text: it can be done without
+        return line
