@@ -105,14 +105,16 @@ class Standing:
         within: The sync that this thread is in, if it is in one: "sync 4 of `train` over group of global ranks [0, 2]".
         last_sync: The last sync over the group that came to its end there: "sync 17 of `val`"; empty if none has.
         silence: Why the rank did not answer, as far as it is known: "its process is stopped". Empty if it did.
+        pid: Number of its process; 0 if it is not known.
+        host: Name of the host on which that runs.
 
     Example:
         >>> from syncmetrics import StackLine, Standing
         >>> line = StackLine("train.py", 41, "main", "loss.backward()")
         >>> print(Standing(2, line, (line,), last_sync="sync 17 of `val`"))
         rank 2 stands in train.py:41 `loss.backward()`, its last sync was 17 of `val`
-        >>> print(Standing(3, silence="its process is stopped"))
-        rank 3 does not answer (its process is stopped)
+        >>> print(Standing(3, silence="its process is stopped", pid=4242, host="node7"))
+        rank 3 does not answer (its process is stopped) [pid 4242 on node7]
     """
 
     rank: int
@@ -122,10 +124,13 @@ class Standing:
     within: str = ""
     last_sync: str = ""
     silence: str = ""
+    pid: int = 0
+    host: str = ""
 
     def __str__(self) -> str:
+        process = f" [pid {self.pid} on {self.host}]" if self.pid else ""
         if self.place is None:
-            return f"rank {self.rank} does not answer" + (f" ({self.silence})" if self.silence else "")
+            return f"rank {self.rank} does not answer" + (f" ({self.silence})" if self.silence else "") + process
         text = f"rank {self.rank} stands in {self.place}"
         below = self.stack[self.stack.index(self.place) + 1 :] if self.place in self.stack else self.stack
         if below and not self.within:
@@ -135,8 +140,8 @@ class Standing:
         text += f" of thread `{self.thread}`" if self.thread else ""
         text += f", in {self.within}" if self.within else ""
         if self.last_sync:
-            return f"{text}, its last sync was {self.last_sync.removeprefix('sync ')}"
-        return f"{text}, and has not synced over this group yet"
+            return f"{text}, its last sync was {self.last_sync.removeprefix('sync ')}{process}"
+        return f"{text}, and has not synced over this group yet{process}"
 
 
 _LIBRARIES = ("/site-packages/", "/dist-packages/", "\\site-packages\\")

@@ -58,6 +58,7 @@ class Address:
         started: When it began, as `start_of_process` gives it.
         at: Address and port.
         token: What is to be shown there.
+        name: What the host is called.
     """
 
     host: str
@@ -65,16 +66,17 @@ class Address:
     started: str
     at: tuple[str, int]
     token: str
+    name: str
 
     def encode(self) -> str:
         """Give it as text."""
-        return json.dumps([self.host, self.pid, self.started, *self.at, self.token])
+        return json.dumps([self.host, self.pid, self.started, *self.at, self.token, self.name])
 
     @classmethod
     def decode(cls, text: str) -> Address:
         """Read it."""
-        host, pid, started, name, port, token = json.loads(text)
-        return cls(host, int(pid), started, (name, int(port)), token)
+        host, pid, started, at, port, token, name = json.loads(text)
+        return cls(host, int(pid), started, (at, int(port)), token, name)
 
 
 class Syncing(Protocol):
@@ -150,7 +152,8 @@ class _Listener:
             (at, 0), family=socket.AF_INET6 if ":" in at else socket.AF_INET, backlog=64
         )
         pid, port = os.getpid(), self._socket.getsockname()[1]
-        self._address = Address(host_of_process() or "", pid, start_of_process(pid), (at, port), self._token)
+        host, name = host_of_process() or "", socket.gethostname()
+        self._address = Address(host, pid, start_of_process(pid), (at, port), self._token, name)
 
     def _serve(self) -> None:
         assert self._socket is not None

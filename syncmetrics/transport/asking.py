@@ -115,7 +115,7 @@ class Standings:
                 told[rank] = Standing(rank, silence=f"it cannot be reached at {address.at[0]}")
             else:
                 if standing is not None:
-                    told[rank] = replace(standing, rank=rank)
+                    told[rank] = standing
 
         threads = []
         for rank, address in addresses.items():
@@ -128,7 +128,8 @@ class Standings:
         deadline = time.monotonic() + seconds
         for thread in threads:
             thread.join(_until(deadline))
-        return {rank: told.get(rank) or self._silent(rank, address) for rank, address in addresses.items()}
+        found = {rank: told.get(rank) or self._silent(rank, address) for rank, address in addresses.items()}
+        return {rank: _of(standing, rank, addresses[rank]) for rank, standing in found.items()}
 
     def _state(self, address: Address) -> str:
         """Tell the state of a process that is seen from here, as a letter."""
@@ -144,6 +145,13 @@ class Standings:
             board.write(key, text, seconds)
             return standing
         return decode_standing(board.claim(key, text, seconds)) or standing
+
+
+def _of(standing: Standing, rank: int, address: Address | None) -> Standing:
+    """Have it say whose it is, as it is known here."""
+    if address is None:
+        return replace(standing, rank=rank)
+    return replace(standing, rank=rank, pid=address.pid, host=address.name)
 
 
 def ask(address: Address, key: str, seconds: float) -> Standing | None:

@@ -99,19 +99,20 @@ def encode_standing(standing: Standing) -> str:
     lines = [[line.file, line.line, line.function, line.source] for line in standing.stack]
     place = standing.place
     told = None if place is None else [place.file, place.line, place.function, place.source]
-    words = standing.thread, standing.within, standing.last_sync, standing.silence
-    return json.dumps([standing.rank, told, lines, *words])
+    words = standing.thread, standing.within, standing.last_sync, standing.silence, standing.host
+    return json.dumps([standing.rank, standing.pid, told, lines, *words])
 
 
 def decode_standing(text: str) -> Standing | None:
     """Read it; None if it is something else. Whatever it is, little comes of it, and nothing that moves a cursor."""
     try:
-        rank, place, lines, thread, within, last_sync, silence = json.loads(text)
-        if not isinstance(rank, int) or not isinstance(lines, list):
+        rank, pid, place, lines, *words = json.loads(text)
+        if not isinstance(rank, int) or not isinstance(pid, int) or not isinstance(lines, list):
             return None
         stack = tuple(_line(line) for line in lines[-MOST_LINES:])
-        words = [_clean(word, _TEXT) for word in (thread, within, last_sync, silence)]
-        return Standing(rank, None if place is None else _line(place), stack, *words)
+        thread, within, last_sync, silence, host = (_clean(word, _TEXT) for word in words)
+        told = None if place is None else _line(place)
+        return Standing(rank, told, stack, thread, within, last_sync, silence, pid, host)
     except (ValueError, TypeError, RecursionError):
         return None
 

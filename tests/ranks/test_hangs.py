@@ -14,6 +14,7 @@ from syncmetrics.testing.ranks import run_ranks_outcomes
 from tests.ranks import hang_bodies
 
 BODIES = (Path(__file__).parent / "hang_bodies.py").read_text().splitlines()
+PROCESS = r" \[pid \d+ on \S+\]"
 FILE = r"tests/ranks/hang_bodies\.py"
 
 
@@ -40,15 +41,15 @@ def test_four_ranks_of_which_one_loads_one_waits_and_one_is_stopped() -> None:
         assert re.fullmatch(
             rf"rank 1 stands in {FILE}:{line_of('for _ in DataLoader(Slow(), num_workers=1):')}"
             r" `for _ in DataLoader\(Slow\(\), num_workers=1\):` \(which is in torch/utils/data/dataloader\.py:\d+"
-            r" `\w+`\), its last sync was 3 of `MetricCollection`",
+            rf" `\w+`\), its last sync was 3 of `MetricCollection`{PROCESS}",
             loads,
         ), loads
         assert re.fullmatch(
             rf"rank 2 stands in {FILE}:{line_of('lock.acquire()')} `lock\.acquire\(\)`,"
-            r" its last sync was 3 of `MetricCollection`",
+            rf" its last sync was 3 of `MetricCollection`{PROCESS}",
             waits,
         ), waits
-        assert stopped == "rank 3 does not answer (its process is stopped)"
+        assert re.fullmatch(rf"rank 3 does not answer \(its process is stopped\){PROCESS}", stopped), stopped
     assert set(error.standings) == {1, 2, 3}
     assert error.standings[2].place.function == "three_places"
     assert any(line.function == "_try_get_data" for line in error.standings[1].stack)
@@ -63,7 +64,7 @@ def test_a_thread_of_the_users_code_without_a_file_and_a_sync_of_other_ranks() -
     waits, multiplies, syncs = (standings[rank] for rank in (1, 2, 3))
     assert {standing.thread for standing in (waits, multiplies, syncs)} == {"trainer"}
     assert str(waits).startswith("rank 1 stands in tests/ranks/faults_watch.py:")
-    assert str(waits).endswith(" of thread `trainer`, its last sync was 3 of `MetricCollection`")
+    assert " of thread `trainer`, its last sync was 3 of `MetricCollection` [pid " in str(waits)
     assert multiplies.within == ""
     where = (StackLine("<stdin>", line, "multiply") for line in (4, 5))
     assert multiplies.place in where or multiplies.place.function in ("_train", "<lambda>"), multiplies

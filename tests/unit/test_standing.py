@@ -48,6 +48,7 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what a process is
 LIBRARY = f"{os.sep}".join(["", "opt", "site-packages", "trainer", "loop.py"])
 PYTHON = threading.__file__
 TORCH = torch.__file__
+PROCESS = f" [pid {os.getpid()} on node7]"
 
 
 @contextmanager
@@ -171,7 +172,15 @@ def test_what_a_library_does_below_the_line_of_the_user_is_named() -> None:
 
 
 STANDING = Standing(
-    3, StackLine("a.py", 1, "f", "x()"), (StackLine("a.py", 1, "f", "x()"),), "worker", "sync 2", "sync 1", ""
+    3,
+    StackLine("a.py", 1, "f", "x()"),
+    (StackLine("a.py", 1, "f", "x()"),),
+    "worker",
+    "sync 2",
+    "sync 1",
+    "",
+    42,
+    "node7",
 )
 
 
@@ -192,12 +201,14 @@ def test_what_is_sent_arrives(standing: Standing) -> None:
         "[1, 2]",
         pickle.dumps(STANDING).decode("latin1"),
         "[" * 5000,
-        json.dumps(["3", None, [], "", "", "", ""]),
-        json.dumps([3, None, 5, "", "", "", ""]),
-        json.dumps([3, None, [], "", "", "", 5]),
-        json.dumps([3, ["a.py", "one", "f", ""], [], "", "", "", ""]),
-        json.dumps([3, ["a.py", 1, "f"], [], "", "", "", ""]),
-        json.dumps([3, ["a.py", 1, "f", None], [], "", "", "", ""]),
+        json.dumps(["3", 0, None, [], "", "", "", "", ""]),
+        json.dumps([3, None, None, [], "", "", "", "", ""]),
+        json.dumps([3, 0, None, 5, "", "", "", "", ""]),
+        json.dumps([3, 0, None, [], "", "", "", "", 5]),
+        json.dumps([3, 0, None, [], "", "", "", ""]),
+        json.dumps([3, 0, ["a.py", "one", "f", ""], [], "", "", "", "", ""]),
+        json.dumps([3, 0, ["a.py", 1, "f"], [], "", "", "", "", ""]),
+        json.dumps([3, 0, ["a.py", 1, "f", None], [], "", "", "", "", ""]),
     ],
 )
 def test_what_is_none_is_not_taken_for_one(text: str) -> None:
@@ -206,7 +217,7 @@ def test_what_is_none_is_not_taken_for_one(text: str) -> None:
 
 def test_whatever_is_sent_little_arrives_and_no_control_characters() -> None:
     line = ["/" + "d" * 9000 + "/train.py", 1, "f" * 9000, "x\x1b[2J\n" + "y" * 9000]
-    text = json.dumps([3, line, [line] * 900, "t" * 9000, "\r\n", "s" * 9000, ""])
+    text = json.dumps([3, 0, line, [line] * 900, "t" * 9000, "\r\n", "s" * 9000, "", "h" * 9000])
     found = decode_standing(text)
     assert found is not None
     assert found.place is not None
@@ -489,7 +500,7 @@ class Asked:
 def address_of(rank: int, host: str | None = None, pid: int = 0) -> Address:
     pid = pid or os.getpid()
     at = ("127.0.0.1" if host is None else "192.0.2.1", 1000 + rank)
-    return Address(host or host_of_process() or "", pid, start_of_process(pid), at, "token")
+    return Address(host or host_of_process() or "", pid, start_of_process(pid), at, "token", "node7")
 
 
 def board_with(addresses: dict[int, Address], store: Any) -> Board:
@@ -510,7 +521,7 @@ def test_one_of_those_that_wait_asks_and_the_others_read_it(monkeypatch: pytest.
     assert sorted(asked.ports) == [1003, 1004]
     assert found[0] == found[1] == found[2]
     assert {rank: standing.rank for rank, standing in found[0].items()} == {3: 3, 4: 4}
-    assert str(found[0][4]) == "rank 4 stands in train.py:41 `loss.backward()`, its last sync was 17 of `val`"
+    assert str(found[0][4]) == "rank 4 stands in train.py:41 `loss.backward()`, its last sync was 17 of `val`" + PROCESS
 
 
 def test_ranks_of_a_group_have_other_numbers_in_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,7 +557,7 @@ def test_only_who_is_on_its_host_sees_why_a_rank_does_not_answer(monkeypatch: py
         process.wait()
         store = FakeStore()
         found = Standings(board_with({1: near}, store), 0, range(2), "key").find(Board(lambda: store, "now"), (1,), 20)
-        assert str(found[1]) == "rank 1 does not answer (its process has ended)"
+        assert str(found[1]) == f"rank 1 does not answer (its process has ended) [pid {process.pid} on node7]"
 
 
 def test_what_a_rank_on_its_host_has_found_is_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -567,7 +578,7 @@ def test_what_cannot_be_reached_is_not_said_to_be_at_anything() -> None:
     processes = board_with({1: replace(address_of(1), at=at), 2: replace(address_of(2, host="another"), at=at)}, store)
     found = Standings(processes, 0, range(3), "key").find(Board(lambda: store, "now"), (1, 2), 20)
     assert [str(one) for one in found.values()] == [
-        f"rank {rank} does not answer (it cannot be reached at 127.0.0.1)" for rank in (1, 2)
+        f"rank {rank} does not answer (it cannot be reached at 127.0.0.1){PROCESS}" for rank in (1, 2)
     ]
 
 
