@@ -35,8 +35,8 @@ _SILENT = {
     "T": "its process is stopped",
     "t": "a debugger has stopped its process",
     "D": "its process waits in the kernel, for a file system or a device",
-    "R": "its process runs, in code that does not let go of Python's lock",
-    "S": "its process sleeps, in code that does not let go of Python's lock",
+    "R": "its process runs, perhaps in code that does not let go of Python's lock",
+    "S": "its process sleeps, perhaps in code that does not let go of Python's lock",
 }
 #: These are not even asked.
 _CANNOT = ("", "Z", "X", "T", "t")
@@ -76,7 +76,7 @@ class Standings:
         with suppress(NoAnswerError, ValueError, TypeError):
             addresses = {rank: self._address(rank, _until(deadline)) for rank in ranks[:MOST_ASKED]}
             mine = [rank for rank in addresses if self._is_mine(board, rank, addresses[rank], _until(deadline))]
-            told = self._ask({rank: addresses[rank] for rank in mine}, seconds / 2)
+            told = self._ask({rank: addresses[rank] for rank in mine}, 0.8 * seconds)
             for rank, standing in told.items():
                 found[rank] = self._tell(board, standing, addresses[rank], _until(deadline))
             while len(found) < len(addresses):

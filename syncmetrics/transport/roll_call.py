@@ -40,8 +40,8 @@ LEAST_SECONDS = 0.01
 ROLL_SECONDS: dict[Why, float] = {"lost": 2.5, "timeout": 1.0}
 #: A question to the board takes no longer, even where nothing limits the wait itself.
 QUESTION_SECONDS = 2.0
-#: To ask the missing ranks where they stand takes no longer.
-ASK_SECONDS = 1.0
+#: To ask the missing ranks where they stand takes no longer: where nothing is in a hurry, and at the end.
+ASK_SECONDS, LAST_ASK_SECONDS = 2.0, 1.0
 #: A process whose connection is closed is found to have ended only a moment later.
 ENDING_SECONDS = 0.5
 #: What the last rank to come to a new lane writes down.
@@ -273,7 +273,7 @@ class RollCall:
                 mine = self._find(why, waited, time.monotonic() - start, _until(deadline))
                 if mine is None:
                     time.sleep(min(max(0.02, self._world_size / 2000), _until(deadline)))
-            mine = mine.saying(self.standings(mine.ranks, "end", ASK_SECONDS))
+            mine = mine.saying(self.standings(mine.ranks, "end", LAST_ASK_SECONDS))
             deadline = max(deadline, time.monotonic() + QUESTION_SECONDS)
             if end is not None:
                 answer = self._board.claim(end, mine.encode(), _until(deadline))
@@ -367,7 +367,7 @@ class RollCall:
             return None
         missing = self.missing(ROLL_SECONDS["timeout"])
         verdict = Verdict.of("timeout", 0, missing, self._meeting, waited)
-        return verdict.saying(self.standings(missing, "end", ASK_SECONDS))
+        return verdict.saying(self.standings(missing, "end", LAST_ASK_SECONDS))
 
     def leave(self, text: str) -> None:
         """Tell the others that this rank has left the lane midway, for a reason of its own. It does not raise."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,7 +60,7 @@ def _val() -> MetricCollection:
 
 def three_places(rank: int, world_size: int) -> Any:
     """One rank sleeps in a data loader, one waits in a lock, one is stopped."""
-    syncmetrics.set_sync_timeout(4.0, warn_after=1.5)
+    syncmetrics.set_sync_timeout(2.5, warn_after=1.2)
     store = dist.distributed_c10d._get_default_store()
     val = _val()
     if rank:
@@ -80,6 +82,26 @@ def three_places(rank: int, world_size: int) -> Any:
             os.kill(pid, signal.SIGKILL)
 
 
+def as_on_the_page(rank: int, world_size: int, script: str) -> Any:
+    """Run the script of `docs/hangs.md` as `train.py` in its folder; give what rank 0 warned of and raised."""
+    store = dist.distributed_c10d._get_default_store()
+    store.set(f"pid/{rank}", str(os.getpid()))
+    dist.init_process_group = lambda *args, **kwargs: None
+    os.chdir(Path(script).parent)
+    if rank:
+        runpy.run_path(script, run_name="__main__")
+    pids = [int(store.get(f"pid/{other}")) for other in range(1, world_size)]
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            runpy.run_path(script, run_name="__main__")
+    except SyncError as error:
+        return [str(warning.message) for warning in caught if "has waited" in str(warning.message)], error
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
 _MULTIPLY = """
 def multiply(until):
     big = torch.ones(1500, 1500)
@@ -90,7 +112,7 @@ def multiply(until):
 
 def other_places(rank: int, world_size: int) -> Any:
     """All train in a thread; there one waits, one multiplies in code without a file, one syncs with other ranks."""
-    syncmetrics.set_sync_timeout(4.0, warn_after=1.5 if rank == 0 else 40.0)
+    syncmetrics.set_sync_timeout(2.5, warn_after=1.2 if rank == 0 else 40.0)
     found: list[Any] = []
     trainer = threading.Thread(target=lambda: found.append(_train(rank)), name="trainer")
     trainer.start()

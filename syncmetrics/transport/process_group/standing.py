@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch._C._distributed_c10d as c10d
@@ -21,8 +22,9 @@ _PROCESSES = "syncmetrics/processes"
 
 def can_be_asked(group: dist.ProcessGroup) -> None:
     """Have this process answer from now on those who wait for it. It does not wait, and does not raise."""
-    store, rank = dist.distributed_c10d._get_default_store(), dist.get_rank()
-    listen(group, _host_of(store), lambda address: store.set(f"{_PROCESSES}/{rank}", address))
+    with suppress(ValueError, RuntimeError, AttributeError):  # a group beside the world, or a store of other makers
+        store, rank = dist.distributed_c10d._get_default_store(), dist.get_rank()
+        listen(group, _host_of(store), lambda address: store.set(f"{_PROCESSES}/{rank}", address))
 
 
 def standings_over(syncing: Syncing, global_ranks: Sequence[int], group: str) -> Standings | None:
