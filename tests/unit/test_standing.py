@@ -541,23 +541,24 @@ def test_no_more_are_asked_than_can_be_read(monkeypatch: pytest.MonkeyPatch) -> 
 
 @ON_LINUX
 def test_only_who_is_on_its_host_sees_why_a_rank_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    Asked(monkeypatch, lambda address: None)
+    asked = Asked(monkeypatch, lambda address: None)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         started = start_of_process(process.pid)
         os.kill(process.pid, signal.SIGSTOP)
         wait_until(lambda: state_of_process(process.pid, started) == "T")
         near = address_of(1, pid=process.pid)
-        for kept, said in ((near, " (its process is stopped)"), (replace(near, host="another"), "")):
+        far = replace(near, host="another", at=("192.0.2.1", 1001))
+        for kept, said in ((near, " (its process is stopped)"), (far, " [pid")):
             store = FakeStore()
             standings = Standings(board_with({1: kept}, store), 0, range(2), "key")
             found = standings.find(Board(lambda store=store: store, "now"), (1,), 0.2)  # type: ignore[misc]
-            assert str(found[1]).startswith("rank 1 does not answer")
-            assert said in str(found[1])
+            assert str(found[1]).startswith(f"rank 1 does not answer{said}")
         process.kill()
         process.wait()
         store = FakeStore()
         found = Standings(board_with({1: near}, store), 0, range(2), "key").find(Board(lambda: store, "now"), (1,), 20)
         assert str(found[1]) == f"rank 1 does not answer (its process has ended) [pid {process.pid} on node7]"
+    assert len(asked.ports) == 1, "whoever is seen not to run is not asked, and costs no time"
 
 
 def test_what_a_rank_on_its_host_has_found_is_told_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
