@@ -138,6 +138,8 @@ _ROOMS = {
         "PeerError",
         "PeerLostError",
         "SchemaMismatchError",
+        "StackLine",
+        "Standing",
         "StateError",
         "SyncError",
         "SyncRefusedError",

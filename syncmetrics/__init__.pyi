@@ -192,6 +192,8 @@ from syncmetrics.errors import PacketError as PacketError
 from syncmetrics.errors import PeerError as PeerError
 from syncmetrics.errors import PeerLostError as PeerLostError
 from syncmetrics.errors import SchemaMismatchError as SchemaMismatchError
+from syncmetrics.errors import StackLine as StackLine
+from syncmetrics.errors import Standing as Standing
 from syncmetrics.errors import StateError as StateError
 from syncmetrics.errors import SyncError as SyncError
 from syncmetrics.errors import SyncmetricsError as SyncmetricsError

@@ -71,6 +71,7 @@ LONG = (
     "test_transport_contract.py",
     "test_transformers.py",
     "test_torcheval.py",
+    "test_hangs.py",
 )
 
 

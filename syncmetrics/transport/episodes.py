@@ -8,6 +8,7 @@ begins with a meeting of all ranks on a fresh one, and the others follow when th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -25,6 +26,10 @@ class EpisodicTransport:
 
     Args:
         has_lane: Whether there is one to begin with.
+
+    Attributes:
+        last_thread: Which thread began an episode last; 0 if none has.
+        last_sync: What the last episode was that came to its end; empty if none has.
     """
 
     def __init__(self, has_lane: bool) -> None:
@@ -35,6 +40,8 @@ class EpisodicTransport:
         self._depth = 0
         self._lost: PeerLostError | None = None
         self._what = "a sync"
+        self.last_thread = 0
+        self.last_sync = ""
 
     def begin(self, *, timeout: float | None = None, what: str = "a sync", vainly: bool = False) -> bool:
         """Begin an episode, or one inside of another. If the lane was left midway, all ranks meet on a fresh one.
@@ -43,7 +50,8 @@ class EpisodicTransport:
             Whether they have met for this episode.
         """
         if self._lost is not None:
-            raise PeerLostError(str(self._lost), self._lost.missing)
+            raise PeerLostError(str(self._lost), self._lost.missing, self._lost.standings.values())
+        self.last_thread = threading.get_ident()
         if not self._left and not self._depth:
             self._first = self._operations + 1
         while self._left:
@@ -69,7 +77,9 @@ class EpisodicTransport:
             error: Why this rank leaves it midway, if it does and the others do not know of it.
         """
         self._depth -= 1
-        if error is not None and not self._left:
+        if error is None:
+            self.last_sync = self._what
+        elif not self._left:
             self._left = True
             self._tell(f"rank {self.rank} has left {self._what} midway: {said_by(error)}")
 
@@ -97,6 +107,11 @@ class EpisodicTransport:
                 return result
             except MovedError:
                 continue
+
+    @property
+    def present_sync(self) -> str:
+        """What the episode is that is under way; empty if none is."""
+        return self._what if self._depth else ""
 
     @property
     def _place(self) -> Place:

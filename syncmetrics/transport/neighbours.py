@@ -7,7 +7,7 @@ from pathlib import Path
 
 from syncmetrics.transport.board import Board, NoAnswerError
 
-__all__ = ["Neighbours", "host_of_process", "is_running", "start_of_process"]
+__all__ = ["Neighbours", "host_of_process", "is_running", "start_of_process", "state_of_process"]
 
 
 class Neighbours:
@@ -76,10 +76,15 @@ def start_of_process(pid: int) -> str:
     return fields[19] if len(fields) > 19 else ""
 
 
+def state_of_process(pid: int, started: str) -> str:
+    """Tell the state of the process that has this number and began then, as a letter of `ps`; nothing if it is gone."""
+    fields = _stat(pid)
+    return fields[0] if len(fields) > 19 and fields[19] == started else ""
+
+
 def is_running(pid: int, started: str) -> bool:
     """Whether the process runs that has this number and began then."""
-    fields = _stat(pid)
-    return len(fields) > 19 and fields[0] not in "ZX" and fields[19] == started
+    return state_of_process(pid, started) not in ("", "Z", "X")
 
 
 def _has_ended(process: str) -> bool:

@@ -11,15 +11,17 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
-from syncmetrics.errors import PeerError, PeerLostError, SyncError, SyncTimeoutError, said_by
+from syncmetrics.errors import PeerError, PeerLostError, Standing, SyncError, SyncTimeoutError, said_by
+from syncmetrics.transport.asking import in_words
 from syncmetrics.transport.base import MovedError
 from syncmetrics.transport.board import Board, NoAnswerError
 from syncmetrics.transport.patience import Patience
+from syncmetrics.transport.stacks import decode_standing, encode_standing
 
 __all__ = ["IN_VAIN", "Place", "RollCall", "Verdict", "Why", "wait_for"]
 
@@ -38,6 +40,8 @@ LEAST_SECONDS = 0.01
 ROLL_SECONDS: dict[Why, float] = {"lost": 2.5, "timeout": 1.0}
 #: A question to the board takes no longer, even where nothing limits the wait itself.
 QUESTION_SECONDS = 2.0
+#: To ask the missing ranks where they stand takes no longer: where nothing is in a hurry, and at the end.
+ASK_SECONDS, LAST_ASK_SECONDS = 2.0, 1.0
 #: A process whose connection is closed is found to have ended only a moment later.
 ENDING_SECONDS = 0.5
 #: What the last rank to come to a new lane writes down.
@@ -54,6 +58,13 @@ class Gone(Protocol):
         """Give the ranks whose processes have ended."""
 
 
+class Asks(Protocol):
+    """Whoever can find out where ranks stand."""
+
+    def find(self, board: Board, ranks: Sequence[int], seconds: float) -> dict[int, Standing]:
+        """Ask ranks where they stand; `board` is what those write for each other who do so at this time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Why a lane is not used any more.
@@ -63,22 +74,26 @@ class Verdict:
         first: Number of the operation that the episode began with in which it happened.
         ranks: The ranks that did not come, are gone or have left.
         text: What all ranks are to raise.
+        standings: Where ranks of these stood that were asked.
     """
 
     why: Why
     first: int
     ranks: tuple[int, ...] = ()
     text: str = ""
+    standings: tuple[Standing, ...] = ()
 
     def encode(self) -> str:
         """Give it as text."""
-        return json.dumps([self.why, self.first, self.ranks, self.text])
+        told = [encode_standing(standing) for standing in self.standings]
+        return json.dumps([self.why, self.first, self.ranks, self.text, *told])
 
     @classmethod
     def decode(cls, text: str) -> Verdict:
         """Read it."""
-        why, first, ranks, said = json.loads(text)
-        return cls(why, first, tuple(ranks), said)
+        why, first, ranks, said, *told = json.loads(text)
+        standings = tuple(standing for one in told if (standing := decode_standing(one)) is not None)
+        return cls(why, first, tuple(ranks), said, standings)
 
     @classmethod
     def of(
@@ -96,11 +111,15 @@ class Verdict:
         """Whether these ranks will never meet again."""
         return self.why == "lost" and bool(self.ranks)
 
+    def saying(self, standings: Sequence[Standing]) -> Verdict:
+        """Give the same, which also says where the missing ranks stand."""
+        return replace(self, text=self.text + in_words(standings, len(self.ranks)), standings=tuple(standings))
+
     def error(self) -> SyncError:
         """Give the error that says so."""
         if self.why == "left":
             return PeerError(self.text, dict.fromkeys(self.ranks, self.text))
-        return (PeerLostError if self.why == "lost" else SyncTimeoutError)(self.text, self.ranks)
+        return (PeerLostError if self.why == "lost" else SyncTimeoutError)(self.text, self.ranks, self.standings)
 
 
 IN_VAIN = Verdict("in vain", 0)
@@ -140,6 +159,7 @@ class RollCall:
         meeting: What to call it in a message.
         place: Which one it is.
         neighbours: Knows which ranks have ended, of those that can be seen from here.
+        asks: Finds out where ranks stand that have not come.
     """
 
     def __init__(
@@ -150,6 +170,7 @@ class RollCall:
         meeting: str,
         place: Place,
         neighbours: Gone | None = None,
+        asks: Asks | None = None,
     ) -> None:
         self._board = board
         self._rank = rank
@@ -157,6 +178,7 @@ class RollCall:
         self._meeting = meeting
         self._place = place
         self._neighbours = neighbours
+        self._asks = asks
         self._announced = False
 
     def announce(self, seconds: float) -> None:
@@ -177,6 +199,19 @@ class RollCall:
     def gone(self, seconds: float) -> tuple[int, ...]:
         """Give the ranks whose processes are known to have ended."""
         return () if self._neighbours is None else self._neighbours.gone(seconds)
+
+    def standings(self, missing: Sequence[int], occasion: str, seconds: float) -> list[Standing]:
+        """Find out where ranks stand, as far as they can be reached.
+
+        Args:
+            missing: Which.
+            occasion: All that ask on the same one get the same answers.
+            seconds: How long it may take.
+        """
+        if self._asks is None or not missing:
+            return []
+        board = self._board.part(f"stands/{self._place.operation}/{occasion}")
+        return list(self._asks.find(board, missing, seconds).values())
 
     def verdict(self, seconds: float) -> Verdict | None:
         """Read what the rank concluded which was the first to do so; None if none has."""
@@ -238,6 +273,8 @@ class RollCall:
                 mine = self._find(why, waited, time.monotonic() - start, _until(deadline))
                 if mine is None:
                     time.sleep(min(max(0.02, self._world_size / 2000), _until(deadline)))
+            mine = mine.saying(self.standings(mine.ranks, "end", LAST_ASK_SECONDS))
+            deadline = max(deadline, time.monotonic() + QUESTION_SECONDS)
             if end is not None:
                 answer = self._board.claim(end, mine.encode(), _until(deadline))
                 if answer == _DONE:
@@ -328,7 +365,9 @@ class RollCall:
             return Verdict.of("lost", 0, gone, self._meeting, waited)
         if waited < timeout:
             return None
-        return Verdict.of("timeout", 0, self.missing(ROLL_SECONDS["timeout"]), self._meeting, waited)
+        missing = self.missing(ROLL_SECONDS["timeout"])
+        verdict = Verdict.of("timeout", 0, missing, self._meeting, waited)
+        return verdict.saying(self.standings(missing, "end", LAST_ASK_SECONDS))
 
     def leave(self, text: str) -> None:
         """Tell the others that this rank has left the lane midway, for a reason of its own. It does not raise."""
@@ -346,7 +385,8 @@ class RollCall:
         except NoAnswerError:
             missing = ()
         who = f"{_ranks(missing)} to come" if missing else "the transfer to end"
-        warnings.warn(f"rank {self._rank} has waited {waited:.0f} s in {self._meeting} for {who}.", stacklevel=2)
+        where = in_words(self.standings(missing, "warning", ASK_SECONDS), len(missing))
+        warnings.warn(f"rank {self._rank} has waited {waited:.0f} s in {self._meeting} for {who}.{where}", stacklevel=2)
 
 
 def wait_for(finished_within: Callable[[float], bool], roll: RollCall, patience: Patience) -> None:

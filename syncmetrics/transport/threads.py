@@ -7,16 +7,19 @@ Every rank is a thread, and a collective is a meeting at a barrier. It passes th
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from syncmetrics.errors import PeerLostError, SyncError, SyncTimeoutError
+from syncmetrics.errors import PeerLostError, Standing, SyncError, SyncTimeoutError
+from syncmetrics.transport.asking import MOST_ASKED
 from syncmetrics.transport.base import MovedError, settle
 from syncmetrics.transport.episodes import EpisodicTransport
 from syncmetrics.transport.roll_call import IN_VAIN, Place, Verdict
+from syncmetrics.transport.stacks import standing_of_thread, with_sources
 
 __all__ = ["ThreadsTransport", "ThreadsWorld", "current_transport", "run_threads"]
 
@@ -56,6 +59,9 @@ class ThreadsWorld:
     Args:
         world_size: Number of ranks.
         timeout: Seconds that a rank waits for the others at a meeting if it names no time itself.
+
+    Attributes:
+        members: The transport of each rank.
     """
 
     def __init__(self, world_size: int, timeout: float = 60.0) -> None:
@@ -63,6 +69,7 @@ class ThreadsWorld:
             raise ValueError(f"`world_size` must be at least 1, but is {world_size} instead.")
         self.world_size = world_size
         self.timeout = timeout
+        self.members: weakref.WeakValueDictionary[int, ThreadsTransport] = weakref.WeakValueDictionary()
         self._gone: set[int] = set()
         self._lost: Verdict | None = None
         self._lanes: dict[int, _Lane] = {}
@@ -132,6 +139,13 @@ class ThreadsWorld:
             lane.verdict = lane.verdict or Verdict("left", at.first, (rank,), text)
             self._condition.notify_all()
 
+    def _standing(self, rank: int) -> Standing:
+        member = self.members.get(rank)
+        thread = next((one for one in threading.enumerate() if member and one.ident == member.last_thread), None)
+        if member is None or thread is None:
+            return Standing(rank, silence="it has no thread")
+        return with_sources(standing_of_thread(rank, thread, member.last_sync))
+
     def leave(self, rank: int) -> None:
         """Say that this rank will not come any more, so that no one waits for it. It does not raise."""
         with self._condition:
@@ -146,6 +160,8 @@ class ThreadsWorld:
     def _give_up(self, lane: _Lane, why: Literal["lost", "timeout"], first: int, waited: float) -> Verdict:
         missing = self._gone if why == "lost" else set(range(self.world_size)) - lane.here
         verdict = Verdict.of(why, first, tuple(sorted(missing)), lane.what, waited)
+        if why == "timeout":
+            verdict = verdict.saying([self._standing(rank) for rank in verdict.ranks[:MOST_ASKED]])
         if verdict.is_final:
             verdict = self._lost = self._lost or verdict
         lane.verdict = verdict
@@ -160,8 +176,10 @@ class ThreadsTransport(EpisodicTransport):
 
     def __init__(self, world: ThreadsWorld, rank: int) -> None:
         super().__init__(has_lane=True)
+        self.last_thread = threading.get_ident()
         self._world = world
         self._rank = rank
+        world.members[rank] = self
         self._twin: ThreadsTransport | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ThreadsTransport:

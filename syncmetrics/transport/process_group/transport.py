@@ -26,6 +26,7 @@ from syncmetrics.transport.process_group.greeting import greet
 from syncmetrics.transport.process_group.groups import GroupRef
 from syncmetrics.transport.process_group.lanes import OPEN_TIMEOUT, Lane, lane_of, open_gloo
 from syncmetrics.transport.process_group.shared_memory import Between, SharedMemory
+from syncmetrics.transport.process_group.standing import can_be_asked, standings_over
 from syncmetrics.transport.roll_call import FIRST_SECONDS, QUESTION_SECONDS, SLICE_SECONDS, RollCall, wait_for
 
 __all__ = ["ProcessGroupTransport", "transport_of", "world_transport"]
@@ -80,6 +81,7 @@ class _Ranks:
         rank: Rank of this process in it.
         global_ranks: The ranks of the world, by rank in the group.
         backends: Which backend serves which device type: {"cpu": "gloo", "cuda": "nccl"}.
+        name: What to tell the group by: the same on all of its ranks.
     """
 
     def __init__(self, group: dist.ProcessGroup) -> None:
@@ -87,7 +89,7 @@ class _Ranks:
         self.rank = dist.get_rank(group)
         self.global_ranks = tuple(dist.get_process_group_ranks(group))
         self.backends = _backends(group)
-        self._name = f"syncmetrics/{getattr(group, 'group_name', '')}{self.global_ranks}"
+        self.name = f"syncmetrics/{getattr(group, 'group_name', '')}{self.global_ranks}"
         self._met: tuple[Board, Neighbours] | None = None
 
     def meet(self) -> tuple[Board, Neighbours]:
@@ -96,7 +98,7 @@ class _Ranks:
         A group may be destroyed and made again under its name, with the same store: each rank counts its lives.
         """
         if self._met is None:
-            whole = Board(dist.distributed_c10d._get_default_store, self._name)
+            whole = Board(dist.distributed_c10d._get_default_store, self.name)
             life = 0
             if "fake" not in self.backends.values():
                 with suppress(NoAnswerError):
@@ -106,6 +108,9 @@ class _Ranks:
             if life:
                 with suppress(NoAnswerError):
                     neighbours.register(_REGISTER_SECONDS)
+                group = self.group()
+                if group is not None and len(self.global_ranks) > 1:
+                    can_be_asked(group)
             self._met = board, neighbours
         return self._met
 
@@ -135,6 +140,7 @@ class ProcessGroupTransport(EpisodicTransport):
         self._is_greeting = False
         self._old: list[tuple[float, Lane]] = []
         self._twin: ProcessGroupTransport | None = None
+        self._standings = standings_over(self, self._global_ranks, f"{ranks.name}/{name}")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProcessGroupTransport:
         return self
@@ -388,6 +394,7 @@ class ProcessGroupTransport(EpisodicTransport):
             what,
             self._place,
             neighbours,
+            self._standings,
         )
 
     def begin(self, *, timeout: float | None = None, what: str = "a sync", vainly: bool = False) -> bool:
