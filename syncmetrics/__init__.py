@@ -136,6 +136,7 @@ _ROOMS = {
         "PacketError",
         "PeerError",
         "PeerLostError",
+        "ReplicaMismatchError",
         "SchemaMismatchError",
         "StateError",
         "SyncError",
@@ -207,7 +208,7 @@ _ROOMS = {
         "WordInfoLost",
         "WordInfoPreserved",
     ),
-    "transport": ("WORLD", "set_shared_memory", "set_sync_timeout"),
+    "transport": ("WORLD", "over", "set_shared_memory", "set_sync_timeout"),
     "wrappers": (
         "BinaryTargetTransformer",
         "BootStrapper",
