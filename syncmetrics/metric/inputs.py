@@ -64,6 +64,8 @@ def local_batch(
     names = list(found[0]._update_parameters()) if found else []
     given = [names[index] if index < len(names) else f"args[{index}]" for index in range(len(args))]
     local = tuple(_local(value, name, groups) for value, name in zip(args, given, strict=True))
+    if not kwargs:
+        return local, {}
     return local, {name: _local(value, name, groups) for name, value in kwargs.items()}
 
 
@@ -72,10 +74,7 @@ def _local(value: Any, name: str, groups: Mapping[BoundGroup | None, StatefulMod
         return value
     if isinstance(value, Tensor):
         for group, metric in groups.items():
-            try:
-                part = local_part(value, name, None if group is None else ranks_of(group))
-            except ValueError as error:
-                raise ValueError(f"{metric._label}: {error}") from None
+            part = local_part(value, name, None if group is None else ranks_of(group), f"{metric._label}: ")
         return part
     if isinstance(value, dict):
         return {key: _local(item, f"{name}[{key!r}]", groups) for key, item in value.items()}

@@ -56,11 +56,11 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
         if type(self).update is not update:  # reached through super(): the outermost one keeps the books
             function(self, *args, **kwargs)
             return
+        if DTENSORS in modules and not are_plain(args, kwargs):
+            args, kwargs = local_batch((self,), args, kwargs)
         if _is_compiling():
             update_in_graph(self, args, kwargs)
             return
-        if DTENSORS in modules and not are_plain(args, kwargs):
-            args, kwargs = local_batch((self,), args, kwargs)
         holder = self._holder
         store = holder.store
         had_grad = _grad_mode()

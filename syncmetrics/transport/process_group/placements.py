@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["local_part"]
 
 
-def local_part(value: Any, name: str, syncing: Collection[int] | None) -> Tensor:
+def local_part(value: Any, name: str, syncing: Collection[int] | None, label: str = "") -> Tensor:
     """Give the part of a DTensor that this rank counts. Other tensors are given as they are. It does not communicate.
 
     Rows that are sharded over ranks which sync with each other are counted where they are. A replica along a dimension
@@ -21,6 +21,7 @@ def local_part(value: Any, name: str, syncing: Collection[int] | None) -> Tensor
         value: The DTensor.
         name: What to call it in an error.
         syncing: Global ranks that the metric is synced over; None if that is not known, or over nobody.
+        label: What stands in front of the error.
 
     Raises:
         ValueError: Its samples would be counted twice, or not at all, or they are not whole.
@@ -39,7 +40,7 @@ def local_part(value: Any, name: str, syncing: Collection[int] | None) -> Tensor
             dim = str(axis) if mesh.mesh_dim_names is None else mesh.mesh_dim_names[axis]
             problem = _problem(placement, value.ndim, name, dim, len(line), is_synced)
             if problem:
-                raise ValueError(f"`{name}` is a DTensor that is {placement!r} over {dim!r} of its mesh{problem}")
+                raise ValueError(f"{label}`{name}` is a DTensor that is {problem}")
     return value.to_local()
 
 
@@ -54,28 +55,29 @@ def _problem(placement: Any, ndim: int, name: str, dim: str, size: int, is_synce
         size: How many ranks there are along it.
         is_synced: Whether the metric is synced over these; None if that does not matter.
     """
+    over = f" over {dim!r} of its mesh"
     if placement.is_partial():
         return (
-            ": its values are still to be reduced over ranks. Reduce it before the update,"
+            f"Partial(){over}: its values are still to be reduced over ranks. Reduce it before the update,"
             f" {name}.redistribute(placements=...) with Replicate() or Shard(0) in that place."
         )
     if placement.is_replicate():
         return (
-            f", and the metric is synced over these ranks too: each sample would be counted {size} times. Name the"
-            " dimensions along which ranks hold different data, process_group=syncmetrics.over(mesh, ...), without"
-            f" {dim!r}; or, if each copy is to be counted, pass {name}.to_local()."
+            f"Replicate(){over}, and the metric is synced over these ranks too: each sample would be counted {size}"
+            " times. Name the dimensions along which ranks hold different data, process_group=syncmetrics.over(mesh,"
+            f" ...), without {dim!r}; or, if each copy is to be counted, pass {name}.to_local()."
             if is_synced
             else ""
         )
     if placement.dim % max(ndim, 1) != 0:
         return (
-            ": no rank has whole rows of it. Bring them together before the update,"
+            f"Shard({placement.dim}){over}: no rank has whole rows of it. Bring them together before the update,"
             f" {name}.redistribute(placements=...) with Replicate() in that place; or, if what is sharded are samples"
             f" too, pass {name}.to_local() and name {dim!r} in syncmetrics.over(mesh, ...)."
         )
     return (
-        ", and the metric is not synced over these ranks: the samples of the others would not be counted. Name"
-        f" {dim!r} too, process_group=syncmetrics.over(mesh, ...); or, if the others are not to be counted, pass"
+        f"Shard(0){over}, and the metric is not synced over these ranks: the samples of the others would not be"
+        f" counted. Name {dim!r} too, process_group=syncmetrics.over(mesh, ...); or, if the others are not to be counted, pass"
         f" {name}.to_local()."
         if is_synced is False
         else ""
