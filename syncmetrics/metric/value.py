@@ -29,7 +29,7 @@ from syncmetrics.states.joined import joined_of
 from syncmetrics.states.spec import State
 from syncmetrics.states.store import Mode, Store
 from syncmetrics.sync import copied, note, synced
-from syncmetrics.transport import is_absent
+from syncmetrics.transport import always_meets, is_absent
 
 __all__ = ["absent_in", "compute", "evaluate", "hand_out", "is_good", "is_in_states", "keep", "wrap_compute"]
 
@@ -235,6 +235,8 @@ def _find(metric: StatefulModule, asked: Key) -> Kept | None:
         return None
     store = metric._core._holder.store
     is_local = store.mode is Mode.LOCAL
+    if is_local and metric.sync_on_compute and always_meets(metric._books.group):
+        return None
     key = _local_key(metric, store) if is_local else _shown_key(metric, store)
     for kept in reversed(values):
         if (kept.local if is_local else kept.shown) == key and _same(kept.asked, asked):

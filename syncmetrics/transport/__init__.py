@@ -34,6 +34,7 @@ __all__ = [
     "BoundGroup",
     "LocalTransport",
     "Transport",
+    "always_meets",
     "bind_group",
     "has_data",
     "is_absent",
@@ -137,6 +138,14 @@ def has_data(bound: BoundGroup) -> bool:
 def is_absent(bound: Any) -> bool:
     """Say whether this rank takes no part in a sync, so that its value is None. It does not communicate."""
     return type(bound) is MeshRef and bound.is_absent
+
+
+def always_meets(bound: BoundGroup) -> bool:
+    """Say whether a rank cannot tell by its own states whether a value is still good. It does not communicate.
+
+    One without data does not know what those with data have added since, and a replica may have gone apart.
+    """
+    return type(bound) is MeshRef and (len(bound.ranks) > bound.inside or bool(bound.whole))
 
 
 def writes(bound: BoundGroup) -> bool:

@@ -77,8 +77,8 @@ def _problem(placement: Any, ndim: int, name: str, dim: str, size: int, is_synce
         )
     return (
         f"Shard(0){over}, and the metric is not synced over these ranks: the samples of the others would not be"
-        f" counted. Name {dim!r} too, process_group=syncmetrics.over(mesh, ...); or, if the others are not to be counted, pass"
-        f" {name}.to_local()."
+        f" counted. Name {dim!r} too, process_group=syncmetrics.over(mesh, ...); or, if the others are not to be"
+        f" counted, pass {name}.to_local()."
         if is_synced is False
         else ""
     )
