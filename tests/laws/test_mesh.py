@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from syncmetrics.transport.base import Role
 from syncmetrics.transport.local import OutsideTransport
 from syncmetrics.transport.spread import Grid, Spread, spread
 from syncmetrics.transport.threads import ThreadsTransport, ThreadsWorld, run_threads
+from tests.laws import TIMES
 from tests.samples import bits
 
 
@@ -165,6 +166,7 @@ def run(case: Case, body: Callable[[int, Any], Any], *, compared: bool = False) 
 
 
 @pytest.mark.one_core
+@settings(max_examples=30 * TIMES)
 @given(cases(), st.data())
 def test_the_value_is_that_of_one_process_on_all_distinct_samples(case: Case, data: st.DataObject) -> None:
     numbers = st.lists(st.sampled_from([0.5, 1.0, 2.0, -1.0]), min_size=1, max_size=3)
@@ -190,6 +192,7 @@ def test_the_value_is_that_of_one_process_on_all_distinct_samples(case: Case, da
 
 
 @pytest.mark.one_core
+@settings(max_examples=40 * TIMES)
 @given(cases(), st.data())
 def test_replicas_that_differ_are_named_alike_on_all_ranks(case: Case, data: st.DataObject) -> None:
     inside = [rank for rank in range(case.world_size) if case.has_data(rank)]

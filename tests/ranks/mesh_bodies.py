@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch._dynamo  # which a DTensor imports in every rank
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed._functional_collectives import all_reduce
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 
@@ -95,10 +97,9 @@ def dimensions(rank: int, world_size: int) -> None:
             others = itertools.product(*([0, 1] if axis in axes else [None] for axis in range(3)))
             wanted = [sum(10.0**axis * other[axis] for axis in axes) for other in others]  # type: ignore[operator]
             given: Any = dims[::-1] if count != 1 else dims[0]
-            for group in (over(mesh, given), (mesh, given)):
-                metrics = small(group)
-                feed(metrics, sum(10.0**axis * place[axis] for axis in axes))
-                assert plain(metrics.compute()) == values_of(wanted), (dims, rank)
+            metrics = small((mesh, given) if count == 1 else over(mesh, given))
+            feed(metrics, sum(10.0**axis * place[axis] for axis in axes))
+            assert plain(metrics.compute()) == values_of(wanted), (dims, rank)
 
 
 def outside_none(rank: int, world_size: int) -> None:
@@ -331,8 +332,6 @@ def all_ways_in(rank: int, world_size: int) -> None:
     mixed = MetricCollection({"a": SumMetric(process_group=group), "b": SumMetric()})
     assert "SumMetric: `value` is a DTensor that is Replicate() over 'tp'" in refusal(lambda: mixed.update(spread))
     flat = mesh.get_group("tp")
-    from torch.distributed._functional_collectives import all_reduce
-
     on_its_way = all_reduce(torch.ones(1), "sum", flat)
     cat.update(on_its_way)
     assert type(cat.value[-1]) is Tensor

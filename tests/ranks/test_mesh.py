@@ -26,7 +26,7 @@ def test_on_eight_ranks(check: Callable[[int, int], Any]) -> None:
 
 
 def test_a_dtensor_is_counted_once_or_refused() -> None:
-    counted = run_ranks(bodies.spread_inputs, 8, 0, 5, 8)
+    counted = run_ranks(bodies.spread_inputs, 8, 0, 4, 10)
     assert len(set(counted)) == 1
     assert 10 <= counted[0] <= 35
 
