@@ -107,6 +107,12 @@ def outside_none(rank: int, world_size: int) -> None:
     mesh, dp, _, pp = cube()
     group = over(mesh, "dp", only={"pp": -1})
     assert group == over(mesh, ["dp"], only={2: 1}) or pp == 1  # a group is not equal to another reference to it
+    mixed = MetricCollection({"all": SumMetric(), "last": SumMetric(process_group=group)})
+    mixed["all"].update(1.0)
+    if pp == 1:
+        mixed["last"].update(float(dp))
+    for values in (mixed.compute_async().wait(), mixed.compute()):
+        assert values == {"all": 8.0, "last": 1.0 if pp == 1 else None}
     metrics = small(group)
     if pp == 1:
         feed(metrics, float(dp))
