@@ -50,7 +50,8 @@ class MetricLogger:
                     metrics.update(model(images), labels)
                 values = logger.end_epoch()
 
-    Only `end_epoch` communicates. Only rank 0 of the group writes to the sinks, and only there they open anything.
+    Only `end_epoch` communicates. Only rank 0 of the group writes to the sinks, and only there they open anything; with
+    `over(mesh, ...)`, which has a group for each replica, that of the first one.
 
     Args:
         sinks: Where rank 0 writes.

@@ -26,7 +26,10 @@ def local_part(value: Any, name: str, syncing: Collection[int] | None, label: st
     Raises:
         ValueError: Its samples would be counted twice, or not at all, or they are not whole.
     """
-    from torch.distributed.tensor import DTensor  # slow to import, and whoever has one has imported it
+    try:  # slow to import, and whoever has one has imported it
+        from torch.distributed.tensor import DTensor
+    except ImportError:
+        from torch.distributed._tensor import DTensor  # type: ignore[attr-defined]  # in an older torch it is there
 
     if hasattr(value, "trigger_wait"):  # an AsyncCollectiveTensor: plain already, and on its way
         return value.wait()  # type: ignore[no-any-return]
