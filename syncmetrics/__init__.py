@@ -137,6 +137,7 @@ _ROOMS = {
         "PacketError",
         "PeerError",
         "PeerLostError",
+        "ReplicaMismatchError",
         "SchemaMismatchError",
         "StackLine",
         "Standing",
@@ -210,7 +211,7 @@ _ROOMS = {
         "WordInfoLost",
         "WordInfoPreserved",
     ),
-    "transport": ("WORLD", "set_shared_memory", "set_sync_timeout"),
+    "transport": ("WORLD", "over", "set_shared_memory", "set_sync_timeout"),
     "wrappers": (
         "BinaryTargetTransformer",
         "BootStrapper",

@@ -191,6 +191,7 @@ from syncmetrics.data import valid_mask as valid_mask
 from syncmetrics.errors import PacketError as PacketError
 from syncmetrics.errors import PeerError as PeerError
 from syncmetrics.errors import PeerLostError as PeerLostError
+from syncmetrics.errors import ReplicaMismatchError as ReplicaMismatchError
 from syncmetrics.errors import SchemaMismatchError as SchemaMismatchError
 from syncmetrics.errors import StackLine as StackLine
 from syncmetrics.errors import Standing as Standing
@@ -258,6 +259,7 @@ from syncmetrics.sync import trace as trace
 from syncmetrics.testing import assert_matches_single_process as assert_matches_single_process
 from syncmetrics.testing import run_ranks as run_ranks
 from syncmetrics.transport import WORLD as WORLD
+from syncmetrics.transport import over as over
 from syncmetrics.transport import set_shared_memory as set_shared_memory
 from syncmetrics.transport import set_sync_timeout as set_sync_timeout
 from syncmetrics.wrappers import BinaryTargetTransformer as BinaryTargetTransformer

@@ -6,6 +6,7 @@
     ├── StateError (ValueError)            a state was declared, set or used in a way that cannot work
     └── SyncError (RuntimeError)           a sync did not come to its end; local states are as they were
         ├── SchemaMismatchError            the ranks disagree on what is synced
+        ├── ReplicaMismatchError           ranks that were to see the same data hold different states
         ├── PeerError        .failures     a rank said that it failed: {rank: message}
         ├── SyncRefusedError               refused before it began; no other rank knows of it
         ├── SyncTimeoutError .missing      ranks that did not come in time
@@ -29,6 +30,7 @@ __all__ = [
     "PacketError",
     "PeerError",
     "PeerLostError",
+    "ReplicaMismatchError",
     "SchemaMismatchError",
     "StackLine",
     "Standing",
@@ -54,6 +56,10 @@ class SyncError(SyncmetricsError, RuntimeError):
 
 class SchemaMismatchError(SyncError):
     """The ranks entered one sync with different metrics, states, reductions, shapes or sequence numbers."""
+
+
+class ReplicaMismatchError(SyncError):
+    """Ranks that were said to see the same data hold different states: see `over(..., check_replicas=True)`."""
 
 
 class PeerError(SyncError):

@@ -69,6 +69,7 @@ LONG = (
     "test_fuzz.py",
     "test_run_ranks.py",
     "test_transport_contract.py",
+    "test_mesh.py",
     "test_transformers.py",
     "test_torcheval.py",
     "test_hangs.py",

@@ -27,6 +27,7 @@ from syncmetrics.sync import (
 )
 from syncmetrics.sync.fold import fold_states
 from syncmetrics.transport import resolve_transport
+from syncmetrics.transport.local import OutsideTransport
 from syncmetrics.transport.patience import check_seconds
 
 __all__ = ["load_state", "save_state"]
@@ -74,6 +75,11 @@ def save_state(
         )
     if not together:
         raise ValueError("`save_state` needs a metric, but was given none.")
+    if any(isinstance(route.transport, OutsideTransport) for _, route in together):
+        raise StateError(
+            "`save_state` gives what all ranks have, and this rank takes no part: it has no data, and was said to get"
+            " no value. Call it on the others, or write over(..., outside='broadcast')."
+        )
     nodes = [node for some, _ in together for node in some]
     route = Route(together[0][1].transport, dst, together[0][1].timeout)
     blobs = _gather(hosts, nodes, route)
@@ -167,7 +173,8 @@ def load_state(metrics: Any, saved: Any, *, process_group: Any = None) -> None:
     left = set(by_name)
     for nodes, route in together_of(hosts, transport):
         rank, world = route.transport.rank, route.transport.world_size
-        mine = range(rank * found.ranks // world, (rank + 1) * found.ranks // world)
+        takes_part = not isinstance(route.transport, OutsideTransport)
+        mine = range(rank * found.ranks // world, (rank + 1) * found.ranks // world) if takes_part else range(0)
         for node in nodes:
             for names, part in node.held():
                 left -= set(names)

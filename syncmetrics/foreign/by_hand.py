@@ -13,7 +13,7 @@ from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import ReduceFx
 from syncmetrics.states.spec import State, States, check_value, declare_state, spec_of_value
 from syncmetrics.sync import Part, Route, report_failure, sync_parts
-from syncmetrics.transport import WORLD, Transport, resolve_transport
+from syncmetrics.transport import WORLD, Transport, is_absent, resolve_transport
 
 __all__ = ["gather_ragged", "sync_states"]
 
@@ -43,7 +43,7 @@ def sync_states(
 
     Returns:
         New states with the same names, which share nothing with those handed over; an empty dict on ranks other than
-        `dst`. A list is the list of one process: the same elements, in rank order.
+        `dst`, and on those that take no part. A list is the list of one process: the same elements, in rank order.
 
     Raises:
         StateError: A reduction is missing, or cannot work for its state.
@@ -51,6 +51,8 @@ def sync_states(
     """
     if set(states) != set(reductions):
         raise StateError(f"`reductions` must name the states {sorted(states)}, but names {sorted(reductions)} instead.")
+    if is_absent(process_group):
+        return {}
     transport = resolve_transport(process_group)
     _check_dst(dst, transport)
     route = Route(transport, dst, timeout)
@@ -88,8 +90,8 @@ def gather_ragged(
         timeout: Seconds to wait for the other ranks.
 
     Returns:
-        The tensors in rank order, on the device of this rank's; an empty list on ranks other than `dst`. They carry no
-        gradient.
+        The tensors in rank order, on the device of this rank's; an empty list on ranks other than `dst`, and on
+        those that take no part. They carry no gradient.
 
     Raises:
         TypeError: `tensor` is no dense tensor.
@@ -97,6 +99,8 @@ def gather_ragged(
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"`tensor` must be a torch.Tensor, but is a {type(tensor).__name__} instead.")
+    if is_absent(process_group):
+        return []
     transport = resolve_transport(process_group)
     _check_dst(dst, transport)
     route = Route(transport, dst, timeout)

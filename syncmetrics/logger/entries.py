@@ -11,6 +11,7 @@ from syncmetrics import registry
 from syncmetrics.logger.records import flatten
 from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.sync import Host
+from syncmetrics.transport import is_absent
 
 __all__ = ["Entry", "is_metric"]
 
@@ -56,6 +57,11 @@ class Entry:
         if isinstance(self.metric, Metric) and not self.metric.sync_on_compute:
             return {}
         return self.metric
+
+    def is_absent(self) -> bool:
+        """Say whether this rank takes no part in its sync, so that its values are None."""
+        metrics = self.metric.values() if isinstance(self.metric, MetricCollection) else [self.host]
+        return any(is_absent(getattr(metric, "process_group", None)) for metric in metrics)
 
     def was_updated(self) -> bool:
         """Say whether what it shows has seen an update."""

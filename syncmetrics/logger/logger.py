@@ -21,7 +21,7 @@ from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.metric.synced import OWN, synced
 from syncmetrics.schedule import share_errors
 from syncmetrics.sync import Route, Syncable
-from syncmetrics.transport import WORLD, bind_group, resolve_transport
+from syncmetrics.transport import WORLD, bind_group, has_data, is_absent, resolve_transport, writes
 from syncmetrics.transport.patience import check_seconds
 
 __all__ = ["MetricLogger"]
@@ -50,7 +50,8 @@ class MetricLogger:
                     metrics.update(model(images), labels)
                 values = logger.end_epoch()
 
-    Only `end_epoch` communicates. Only rank 0 of the group writes to the sinks, and only there they open anything.
+    Only `end_epoch` communicates. Only rank 0 of the group writes to the sinks, and only there they open anything; with
+    `over(mesh, ...)`, which has a group for each replica, that of the first one.
 
     Args:
         sinks: Where rank 0 writes.
@@ -344,9 +345,13 @@ class MetricLogger:
 
     def _sync(self) -> dict[str, Any]:
         """Give the values of all ranks. Collective: every rank of the group must call this."""
+        if is_absent(self._group):
+            return dict.fromkeys(self._order)
         plain = PlainValues(process_group=self._group, sync_timeout=self.sync_timeout)
         with share_errors(process_group=self._group, timeout=self.sync_timeout):
-            plain.update(self._means.rows())
+            rows = self._means.rows()
+            if rows or has_data(self._group):
+                plain.update(rows)
         together = {f"plain values of epoch {self.epoch + 1}": plain}
         together |= {key: entry.to_sync() for key, entry in self._entries.items()}
         group = OWN if self._group is WORLD else self._group
@@ -354,14 +359,14 @@ class MetricLogger:
             with synced(together, process_group=group, timeout=self.sync_timeout):
                 values: dict[str, Any] = dict(fold_rows(plain.compute()))
                 for entry in self._entries.values():
-                    if entry.was_updated():
+                    if entry.is_absent() or entry.was_updated():
                         _add_new(values, entry.compute())
         except SchemaMismatchError as error:
             raise SchemaMismatchError(f"{error}{_FIX}") from error
         return {name: values[name] for name in self._order if name in values} | values
 
     def _writes(self) -> bool:
-        return resolve_transport(self._group).rank == 0
+        return writes(self._group)
 
     def _write(self, record: Record) -> None:
         pictures = {name: values for name, values in record.arrays.items() if values.dim() == 2}

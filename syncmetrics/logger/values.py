@@ -16,6 +16,7 @@ from syncmetrics.family.checks import accumulate_dtype
 from syncmetrics.metric import Metric
 from syncmetrics.states.spec import States
 from syncmetrics.sync import Node
+from syncmetrics.transport import local_part
 
 __all__ = ["PlainNode", "PlainValues", "Row", "RunningMeans", "as_number", "as_weight", "fold_rows"]
 
@@ -30,9 +31,11 @@ def as_number(name: str, value: Any) -> Number:
     """Give a value as a float, or as a detached 0-d tensor in float64 (float32 on a device that has none).
 
     Raises:
-        ValueError: It is a tensor with other than one element.
+        ValueError: It is a tensor with other than one element, or a DTensor that is still to be reduced.
         TypeError: It is neither a real number, nor a real tensor, nor a metric.
     """
+    if isinstance(value, Tensor) and type(value) is not Tensor and hasattr(value, "placements"):
+        value = local_part(value, name, None)
     if isinstance(value, Tensor) and not value.is_complex():
         if value.numel() != 1:
             raise ValueError(

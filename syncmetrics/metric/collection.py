@@ -35,6 +35,7 @@ from syncmetrics.schedule.every import is_due
 from syncmetrics.states.spec import States
 from syncmetrics.states.store import all_replaced
 from syncmetrics.sync import Host, Node, Route, Syncable
+from syncmetrics.transport import WORLD, bind_group
 
 __all__ = ["MetricCollection"]
 
@@ -74,6 +75,8 @@ class MetricCollection(nn.Module, Host):
         postfix: Put behind every name in the results.
         compute_groups: Whether metrics that accumulate the same share their states; or lists of names, each of metrics
             that may.
+        process_group: Over which ranks all of these metrics are synced, and those added later, as for `Metric`; left
+            out, each metric says it. `over(mesh, "dp")` takes the place of a group where ranks see the same data.
         sync_every: With a number n, `forward` gives the values of all ranks in every n-th step since the last reset, by
             one sync; left out, each metric says when it is synced per step.
         compute_on: The rank in the group that gets the states of all and computes; the others receive the values.
@@ -90,10 +93,12 @@ class MetricCollection(nn.Module, Host):
         prefix: str | None = None,
         postfix: str | None = None,
         compute_groups: bool | Sequence[Sequence[str]] = True,
+        process_group: Any = WORLD,
         sync_every: int | None = None,
         compute_on: int | None = None,
     ) -> None:
         super().__init__()
+        self._group = None if process_group is WORLD else bind_group(process_group)
         know(self)
         meet_hosts()
         self.sync_every = check_period(sync_every)
@@ -597,6 +602,10 @@ class MetricCollection(nn.Module, Host):
                 f"a metric cannot be named {name!r}: a name is not empty, has no dot, and is no attribute"
                 " of the collection."
             )
+        if self._group is not None:
+            for module in metric.modules():
+                if isinstance(module, StatefulModule):
+                    module.process_group = self._group
         self.add_module(name, metric)
         self._namings[name] = naming or Naming(name, name)
         self._known = None

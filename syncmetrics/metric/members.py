@@ -67,7 +67,7 @@ class Members:
         gone = set(names)
         left = {name: metric for name, metric in self.metrics.items() if name not in gone}
         groups = tuple(one for one in self.groups if one.names[0] in left)
-        return replace(self, metrics=left, groups=groups)
+        return replace(self, metrics=left, groups=groups, _nodes=None)
 
     def by_route(self, names: Iterable[str]) -> list[tuple[list[str], Route]]:
         """Group these metrics by whom they sync with: one sync each, in an order that is the same on every rank."""

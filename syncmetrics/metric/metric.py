@@ -56,8 +56,9 @@ class Metric(Operators, StatefulModule):
     Args:
         dist_sync_on_step: Whether `forward` gives the value of the batches of all ranks, by one sync a step.
         sync_on_compute: Whether `compute` gives the value of all ranks.
-        process_group: Over which ranks: a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, or a Transport. Left
-            out, or None: all of them. What torch gives to a rank outside of a new group is refused.
+        process_group: Over which ranks: a ProcessGroup, a DeviceMesh, a pair `(mesh, "dim")`, `over(mesh, ...)` for
+            more than one dimension, or a Transport. Left out, or None: all of them. What torch gives to a rank outside
+            of a new group is refused.
         sync_timeout: Seconds to wait for the other ranks in a sync; left out, the process group decides.
         sync_every: With a number n, `forward` gives the value of all ranks in every n-th step since the last reset, by
             one sync, and that of the local batch in the others.

@@ -12,7 +12,7 @@ from typing import Any
 
 from syncmetrics.errors import StateError
 from syncmetrics.metric.members import Members
-from syncmetrics.metric.value import evaluate, hand_out
+from syncmetrics.metric.value import absent_in, evaluate, hand_out
 from syncmetrics.schedule.background import Job, start_sync
 from syncmetrics.states.autograd import no_graph
 from syncmetrics.states.merge import own_copy
@@ -115,14 +115,15 @@ class PendingValue(_Pending):
 
     def _evaluate(self, taken: Taken) -> Any:
         results, members = taken.results(), taken.members()
-        if all(result.update_count == 0 for result in results.values()):
+        absent = absent_in(members)
+        if not absent and all(result.update_count == 0 for result in results.values()):
             warnings.warn(f"`{self._label}` computes before any update on any rank.", UserWarning, stacklevel=4)
         values: dict[str, Any] = {}
         for names in _rounds(taken, members, results):
             with _showing(members, names, results, taken), no_graph():
                 for name in names:
                     metric = members.metrics[name]
-                    values[name] = hand_out(evaluate(metric), metric)
+                    values[name] = absent[name] if name in absent else hand_out(evaluate(metric), metric)
         return self._finish({name: values[name] for name in taken.names})
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from syncmetrics.metric.again import Again
 from syncmetrics.metric.books import aside
+from syncmetrics.metric.inputs import DTENSORS, are_plain, local_batch, modules
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.origins import remember
@@ -73,6 +74,8 @@ def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due
         TypeError: No member takes one of the keyword arguments.
         StateError: A member shows the states of all ranks, which are not to be changed.
     """
+    if DTENSORS in modules and not are_plain(args, kwargs):
+        args, kwargs = local_batch(members.metrics.values(), args, kwargs)
     chosen = keywords(members, kwargs)
     own = [name for name, metric in members.metrics.items() if name and _has_own_forward(metric)]
     if own and len(own) < len(members.metrics):  # one that is inside of another member too is stepped with that

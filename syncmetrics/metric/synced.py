@@ -6,9 +6,11 @@ import enum
 from contextlib import AbstractContextManager
 from typing import Any
 
-from syncmetrics.sync import grouped, hosts_in, together_of
+from syncmetrics.metric.collection import MetricCollection
+from syncmetrics.metric.metric import Metric
+from syncmetrics.sync import Host, grouped, hosts_in, together_of
 from syncmetrics.sync import synced as show_all
-from syncmetrics.transport import resolve_transport
+from syncmetrics.transport import is_absent, resolve_transport
 
 __all__ = ["OWN", "sync_and_compute", "synced"]
 
@@ -58,5 +60,15 @@ def sync_and_compute(metrics: Any, *, process_group: Any = OWN, timeout: float |
     Returns:
         The values, in the structure that `metrics` has.
     """
+    if is_absent(process_group):
+        return grouped(metrics, lambda metric: _nothing(next(hosts_in(metric))[1]))
     with synced(metrics, process_group=process_group, timeout=timeout):
         return grouped(metrics, lambda metric: next(hosts_in(metric))[1]._hosted_value())
+
+
+def _nothing(host: Host) -> Any:
+    """Give what stands for the values on a rank that takes no part."""
+    if isinstance(host, MetricCollection):
+        return dict.fromkeys(host.output_names)
+    names = host.output_names if isinstance(host, Metric) else None
+    return None if names is None else dict.fromkeys(names)

@@ -20,11 +20,13 @@ from syncmetrics.errors import StateError
 from syncmetrics.metric.again import attributes_of, changed
 from syncmetrics.metric.code import raw_function
 from syncmetrics.metric.compiled import update_in_graph
+from syncmetrics.metric.inputs import DTENSORS, are_plain, local_batch, modules
 from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.share import keep_apart
 from syncmetrics.states.autograd import without_grad
 from syncmetrics.states.store import Holder, Mode
+from syncmetrics.transport import refuse_outside
 
 __all__ = [
     "all_or_nothing",
@@ -54,6 +56,8 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
         if type(self).update is not update:  # reached through super(): the outermost one keeps the books
             function(self, *args, **kwargs)
             return
+        if DTENSORS in modules and not are_plain(args, kwargs):
+            args, kwargs = local_batch((self,), args, kwargs)
         if _is_compiling():
             update_in_graph(self, args, kwargs)
             return
@@ -118,6 +122,8 @@ def update_together(members: Members, args: tuple[Any, ...], kwargs: Mapping[str
         TypeError: No member takes one of the keyword arguments.
         StateError: A member shows the states of all ranks, which are not to be changed.
     """
+    if DTENSORS in modules and not are_plain(args, kwargs):
+        args, kwargs = local_batch(members.metrics.values(), args, kwargs)
     chosen = keywords(members, kwargs)
     owners = make_all_ready(members, "update", args, chosen)
     with all_or_nothing([metric for _, metric in owners]):
@@ -265,6 +271,7 @@ def make_ready(
         raise StateError(
             f"`{metric._label}` is synced, so `{verb}` would change states that are not its own; call unsync() first."
         )
+    refuse_outside(metric._books.group, metric._label)
     if store.before_update is not None:
         act, store.before_update = store.before_update, None
         act()

@@ -29,8 +29,9 @@ from syncmetrics.states.joined import joined_of
 from syncmetrics.states.spec import State
 from syncmetrics.states.store import Mode, Store
 from syncmetrics.sync import copied, note, synced
+from syncmetrics.transport import always_meets, is_absent
 
-__all__ = ["compute", "evaluate", "hand_out", "is_good", "is_in_states", "keep", "wrap_compute"]
+__all__ = ["absent_in", "compute", "evaluate", "hand_out", "is_good", "is_in_states", "keep", "wrap_compute"]
 
 #: Values for so many sets of arguments are kept.
 _KEPT = 8
@@ -71,6 +72,11 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
         kwargs: Likewise.
     """
     metrics, asked = members.metrics, (args, kwargs or {}) if args or kwargs else NOTHING
+    absent = absent_in(members)
+    if absent:
+        rest = members.without(absent)
+        values = compute(rest, args, kwargs) if rest.metrics else {}
+        return {name: absent[name] if name in absent else values[name] for name in metrics}
     good = {name: _find(metric, asked) for name, metric in metrics.items()}
     if None not in good.values():
         _note_kept(members)
@@ -94,6 +100,12 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
             _warn_of_idle(members)
         stays = bool(shown)
         return {name: keep(metric, evaluate(metric, asked), asked, stays=stays) for name, metric in metrics.items()}
+
+
+def absent_in(members: Members) -> dict[str, Any]:
+    """Give what this rank gets for the members whose sync it takes no part in: None for each value that others get."""
+    absent = {n: m.output_names for n, m in members.metrics.items() if is_absent(m._books.group) and m.sync_on_compute}
+    return {name: None if names is None else dict.fromkeys(names) for name, names in absent.items()}
 
 
 def evaluate(metric: StatefulModule, asked: Key = NOTHING) -> Any:
@@ -223,6 +235,8 @@ def _find(metric: StatefulModule, asked: Key) -> Kept | None:
         return None
     store = metric._core._holder.store
     is_local = store.mode is Mode.LOCAL
+    if is_local and metric.sync_on_compute and always_meets(metric._books.group):
+        return None
     key = _local_key(metric, store) if is_local else _shown_key(metric, store)
     for kept in reversed(values):
         if (kept.local if is_local else kept.shown) == key and _same(kept.asked, asked):

@@ -28,6 +28,7 @@ from syncmetrics.sync import (
     shadow_sync,
 )
 from syncmetrics.transport import Transport
+from syncmetrics.transport.base import role_of
 
 __all__ = ["join"]
 
@@ -80,6 +81,11 @@ class join:  # noqa: N801 - used as a function, and named like torch.distributed
                 f"`join` needs metrics of one process group, but these have {len(transports)}; join them one by one."
             )
         route = routes[0]
+        if role_of(route.transport).whole is not None:
+            raise ValueError(
+                "`join` needs metrics whose replicas are not compared: ranks that have left the loop hold other states"
+                " for a while; leave out `check_replicas` of `over`."
+            )
         why = (
             "inside of a `join` only the steps of its metrics are synced over their group: give all metrics to one"
             " join(...), and compute behind the block."

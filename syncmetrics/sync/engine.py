@@ -49,9 +49,10 @@ from syncmetrics.sync.manifest import (
 from syncmetrics.sync.memory import Buffers, Known, Memory, Verdict, memory_of, simple_sums, values_inside
 from syncmetrics.sync.packet import Said, encode_bundle, encode_said
 from syncmetrics.sync.plan import plan_sync
+from syncmetrics.sync.replicas import are_compared, compare_replicas, tell_replicas
 from syncmetrics.sync.trace import CountingTransport, SyncRecord, is_observed, observing
 from syncmetrics.sync.transfer import Route, Transfer, Values
-from syncmetrics.transport.base import MovedError, Transport, caller_of, episode, settle
+from syncmetrics.transport.base import MovedError, Transport, caller_of, episode, role_of, settle
 
 __all__ = ["next_tag", "report_failure", "shadow_sync", "sync_parts"]
 
@@ -72,6 +73,8 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
     """
     with no_graph():
         if route.transport.world_size == 1:
+            if are_compared(route):
+                compare_replicas(parts, route, label)
             return [_alone(part) for part in parts]
         if len(parts) == 1:
             return _sync(parts, route, label)
@@ -95,6 +98,9 @@ def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | Non
     busy = memory_of(route.transport).busy
     before = busy.enter(label, route.transport.name)
     try:
+        if are_compared(route):
+            settle(route.transport)
+            compare_replicas(parts, route, label)
         if not is_observed():
             return _sync_observed(parts, route, label, None)
         with observing(label, route.transport) as record:
@@ -132,7 +138,8 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
             route = replace(route, transport=CountingTransport(transport, record))
         about = encode_blocks(parts), caller_of(transport)
         meaning = known.meaning(parts, route.dst)
-        packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning)
+        says_nothing = role_of(transport).is_outside and not any(part.update_count for part in brought)
+        packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning, says_nothing)
         columns = None if error is not None else known.lay_columns(len(packet.manifest), buffers)
         arrived = _exchange(here, route, packet, buffers, memory.said, None if columns is None else len(brought))
         memory.synced = _count(arrived, sequence)
@@ -272,7 +279,7 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
         route: Over whom.
         label: What failed.
     """
-    if route.transport.world_size == 1 or is_marked(error, Mark.REPORTED):
+    if is_marked(error, Mark.REPORTED) or (route.transport.world_size == 1 and not are_compared(route)):
         return
     busy = memory_of(route.transport).busy
     before = busy.enter(label, route.transport.name)
@@ -280,6 +287,11 @@ def report_failure(error: BaseException, route: Route, *, label: str) -> None:
         mark(error, Mark.REPORTED)  # it may pass through several blocks that report: the others hear it once
         settle(route.transport)
         message = _message_of(error)
+        if are_compared(route):
+            if not is_marked(error, Mark.TOLD):
+                tell_replicas(message, route, label)
+            mark(error, Mark.AGREED)
+            return
         # Ranks that were told already do not come, but those may that were an episode further.
         _say(route, label, lambda n: Manifest(Status.ERROR, n, 0, label, message=message), is_marked(error, Mark.TOLD))
         mark(error, Mark.AGREED)
@@ -403,11 +415,17 @@ def _describe(
     buffers: Buffers,
     about: tuple[str, str],
     meaning: int,
+    says_nothing: bool,
 ) -> tuple[Packet, list[list[Tensor]], Exception | None]:
     """Say what this rank holds, or why it cannot say: the others must hear of it in either case."""
     schema = known.schema
     try:
-        records, sources = _look_at(parts, schema, known.records)
+        if says_nothing:
+            nothing = (Record(Form.NOTHING),) * len(schema.entries)
+            records = known.records if known.records == nothing else nothing
+            sources: list[list[Tensor]] = [[] for _ in nothing]
+        else:
+            records, sources = _look_at(parts, schema, known.records)
         counts, epochs = tuple(part.update_count for part in parts), tuple(part.epoch for part in parts)
         manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, epochs, *about, meaning)
         if records is not known.records or known.about != about:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -19,12 +20,14 @@ from syncmetrics.errors import Mark, PacketError, PeerError, SchemaMismatchError
 
 __all__ = [
     "MovedError",
+    "Role",
     "Transport",
     "caller_of",
     "episode",
     "leave_pending",
     "release",
     "reserve",
+    "role_of",
     "settle",
     "span_of",
 ]
@@ -167,6 +170,35 @@ class Transport(Protocol):
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Replace an `int64` buffer by its sum over ranks, the one reduction that does not depend on any order."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Role:
+    """What a rank is beside those that it syncs with: in a model that is spread over more than its data.
+
+    Attributes:
+        is_outside: Whether it has no data, and only gets the value.
+        whole: All ranks that are to be asked whether replicas hold the same; None if none is.
+        replicas: Ranks of `whole` that are to hold the same, set by set.
+        names: What to call each rank of `whole`.
+    """
+
+    is_outside: bool = False
+    whole: Transport | None = None
+    replicas: tuple[tuple[int, ...], ...] = ()
+    names: tuple[str, ...] = ()
+
+    def twin(self) -> Role:
+        """Give the same role over twins of the transports."""
+        return self if self.whole is None else replace(self, whole=self.whole.twin())
+
+
+_PLAIN = Role()
+
+
+def role_of(transport: Transport) -> Role:
+    """Give the role of this rank; that of one among equals for a transport which knows of no other."""
+    return getattr(transport, "role", _PLAIN)
 
 
 class MovedError(Exception):

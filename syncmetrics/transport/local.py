@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["LocalTransport"]
+__all__ = ["LocalTransport", "OutsideTransport"]
 
 
 class LocalTransport:
@@ -65,3 +65,9 @@ class LocalTransport:
 
     def all_reduce_sum(self, buffer: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Leave `buffer` as it is."""
+
+
+class OutsideTransport(LocalTransport):
+    """The transport of a rank that takes no part: it has no data, and gets no value."""
+
+    name = "a rank without data"

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from syncmetrics.errors import SyncError, said_by
-from syncmetrics.transport.base import MovedError, span_of
+from syncmetrics.transport.base import MovedError, Role, span_of
 from syncmetrics.transport.board import Board, NoAnswerError
 from syncmetrics.transport.episodes import EpisodicTransport
 from syncmetrics.transport.neighbours import Neighbours
@@ -29,7 +29,7 @@ from syncmetrics.transport.process_group.shared_memory import Between, SharedMem
 from syncmetrics.transport.process_group.standing import can_be_asked, standings_over
 from syncmetrics.transport.roll_call import FIRST_SECONDS, QUESTION_SECONDS, SLICE_SECONDS, RollCall, wait_for
 
-__all__ = ["ProcessGroupTransport", "transport_of", "world_transport"]
+__all__ = ["ProcessGroupTransport", "transport_between", "transport_of", "world_transport"]
 
 #: What the words of a backend mean.
 _KINDS: dict[Literal["lost", "timeout"], tuple[str, ...]] = {
@@ -73,8 +73,40 @@ def _transport_over(group: dist.ProcessGroup) -> ProcessGroupTransport:
     return transport
 
 
+#: Between ranks of a world that torch has no group of: the ranks, and the transports over them by what they are for.
+_between: weakref.WeakKeyDictionary[
+    dist.ProcessGroup, dict[tuple[int, ...], tuple[_Ranks, dict[str, ProcessGroupTransport]]]
+] = weakref.WeakKeyDictionary()
+
+
+def transport_between(ranks: tuple[int, ...], purpose: str, make_role: Callable[[], Role]) -> ProcessGroupTransport:
+    """Give the transport between ranks of the world that torch has no group of, over CPU lanes of its own.
+
+    It is the same one each time, and does not communicate before it is used.
+
+    Args:
+        ranks: Global ranks, this one among them, in the order of the group.
+        purpose: What it is for, the same on all of them: for each there are lanes.
+        make_role: Gives the role of this rank, the first time.
+    """
+    world = dist.group.WORLD
+    assert world is not None
+    known = _between.setdefault(world, {})
+    if ranks not in known:
+        known[ranks] = _Ranks(world, ranks), {}
+    group, transports = known[ranks]
+    if purpose not in transports:
+        transports[purpose] = ProcessGroupTransport(group, f"{purpose}/")
+        transports[purpose].role = make_role()
+    return transports[purpose]
+
+
 class _Ranks:
     """The ranks of a group, and what they write down for each other: the same for all transports over them.
+
+    Args:
+        group: The group.
+        between: Some of its ranks, which torch has no group of: then these are meant, and no backend serves them.
 
     Attributes:
         group: The group, held weakly.
@@ -84,12 +116,14 @@ class _Ranks:
         name: What to tell the group by: the same on all of its ranks.
     """
 
-    def __init__(self, group: dist.ProcessGroup) -> None:
+    def __init__(self, group: dist.ProcessGroup, between: tuple[int, ...] | None = None) -> None:
         self.group = weakref.ref(group)
-        self.rank = dist.get_rank(group)
-        self.global_ranks = tuple(dist.get_process_group_ranks(group))
-        self.backends = _backends(group)
+        self.global_ranks = tuple(dist.get_process_group_ranks(group)) if between is None else between
+        self.rank = dist.get_rank(group) if between is None else between.index(dist.get_rank())
+        self.backends = _backends(group) if between is None else {}
         self.name = f"syncmetrics/{getattr(group, 'group_name', '')}{self.global_ranks}"
+        if between is not None:
+            self.name += "between"
         self._met: tuple[Board, Neighbours] | None = None
 
     def meet(self) -> tuple[Board, Neighbours]:
@@ -141,6 +175,7 @@ class ProcessGroupTransport(EpisodicTransport):
         self._old: list[tuple[float, Lane]] = []
         self._twin: ProcessGroupTransport | None = None
         self._standings = standings_over(self, self._global_ranks, f"{ranks.name}/{name}")
+        self.role = Role()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProcessGroupTransport:
         return self
@@ -154,6 +189,11 @@ class ProcessGroupTransport(EpisodicTransport):
     def world_size(self) -> int:
         """Number of ranks in the group."""
         return self._world_size
+
+    @property
+    def global_ranks(self) -> tuple[int, ...]:
+        """The ranks of the world, by rank in the group."""
+        return self._global_ranks
 
     @property
     def name(self) -> str:
@@ -192,6 +232,7 @@ class ProcessGroupTransport(EpisodicTransport):
         """Give a transport over CPU lanes of its own between the same ranks."""
         if self._twin is None:
             self._twin = ProcessGroupTransport(self._ranks, f"{self._name}twin/")
+            self._twin.role = self.role.twin()
         return self._twin
 
     def confirm(self, apart: float, *, timeout: float | None = None, what: str = "a sync") -> None:
