@@ -155,7 +155,16 @@ _ROOMS = {
         "TensorBoardSink",
         "WandbSink",
     ),
-    "metric": ("Metric", "MetricCollection", "PendingStates", "PendingValue", "sync_and_compute", "synced"),
+    "metric": (
+        "Coverage",
+        "Metric",
+        "MetricCollection",
+        "PendingStates",
+        "PendingValue",
+        "coverage",
+        "sync_and_compute",
+        "synced",
+    ),
     "plotting": (),
     "regression": (
         "ConcordanceCorrCoef",

@@ -205,10 +205,12 @@ from syncmetrics.logger import MetricLogger as MetricLogger
 from syncmetrics.logger import MLflowSink as MLflowSink
 from syncmetrics.logger import TensorBoardSink as TensorBoardSink
 from syncmetrics.logger import WandbSink as WandbSink
+from syncmetrics.metric import Coverage as Coverage
 from syncmetrics.metric import Metric as Metric
 from syncmetrics.metric import MetricCollection as MetricCollection
 from syncmetrics.metric import PendingStates as PendingStates
 from syncmetrics.metric import PendingValue as PendingValue
+from syncmetrics.metric import coverage as coverage
 from syncmetrics.metric import sync_and_compute as sync_and_compute
 from syncmetrics.metric import synced as synced
 from syncmetrics.regression import ConcordanceCorrCoef as ConcordanceCorrCoef

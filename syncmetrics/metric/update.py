@@ -24,6 +24,7 @@ from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.share import keep_apart
 from syncmetrics.states.autograd import without_grad
+from syncmetrics.states.samples import samples_in
 from syncmetrics.states.store import Holder, Mode
 
 __all__ = [
@@ -44,6 +45,7 @@ _grad_mode = torch.is_grad_enabled
 _set_grad_mode = torch._C._set_grad_enabled
 _in_inference_mode = torch.is_inference_mode_enabled
 _is_compiling = torch.compiler.is_compiling
+_NUMBERS = (float, int, bool)
 
 
 def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
@@ -69,7 +71,7 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
             return
         # From here on it is what `all_or_nothing` and `apply_update` do, once more: for what is most common and where
         # every call would be felt, one metric whose states are its own.
-        before, count = store.states, store.update_count
+        before, count, samples = store.states, store.update_count, store.samples
         if holder.numbers and store.on_cpu:
             marks = []
             try:
@@ -93,8 +95,15 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
                 store.note_appended(holder.lists, self._label)
             if store.states is not before and not holder.rebinds:
                 store.keep_own(before)
+            if args and type(args[0]) is Tensor:  # as `samples_in`
+                shape = args[0].shape
+                store.samples = samples + shape[0] if shape else samples + 1
+            elif args and type(args[0]) in _NUMBERS and len(args) == 1:
+                store.samples = samples + 1
+            else:
+                store.samples = samples + samples_in(args, kwargs)
         except BaseException as error:
-            _say_lost(error, self._label, holder.undo(store, before, count, marks))
+            _say_lost(error, self._label, holder.undo(store, before, count, marks, samples))
             _explain(error, self)
             raise
         finally:
@@ -330,6 +339,7 @@ def apply_update(
         raise
     finally:
         store.lent = None
+    store.samples += samples_in(args, kwargs)
     if keep_graph:
         return
     if holder.lists:
@@ -358,7 +368,7 @@ class all_or_nothing:  # noqa: N801 - it stands in a `with` statement
             else:  # likewise, in less time
                 holder = core._holder
                 store = holder.store
-                self._undo.append((core, store, store.states, store.update_count, holder.marks()))
+                self._undo.append((core, store, store.states, store.update_count, holder.marks(), store.samples))
 
     def __enter__(self) -> None:
         pass
