@@ -203,7 +203,7 @@ _ROOMS = {
     "segmentation": ("DiceScore", "GeneralizedDiceScore", "MeanIoU"),
     "shuffle": ("distinct_mask",),
     "states": ("RowBuffer", "dim_zero_cat", "exact_add", "exact_value"),
-    "sync": ("SyncRecord", "Trace", "trace"),
+    "sync": ("Estimate", "Price", "SyncRecord", "Trace", "estimate", "set_sync_budget", "trace"),
     "testing": ("assert_matches_single_process", "run_ranks"),
     "text": (
         "BLEUScore",

@@ -249,8 +249,12 @@ from syncmetrics.states import RowBuffer as RowBuffer
 from syncmetrics.states import dim_zero_cat as dim_zero_cat
 from syncmetrics.states import exact_add as exact_add
 from syncmetrics.states import exact_value as exact_value
+from syncmetrics.sync import Estimate as Estimate
+from syncmetrics.sync import Price as Price
 from syncmetrics.sync import SyncRecord as SyncRecord
 from syncmetrics.sync import Trace as Trace
+from syncmetrics.sync import estimate as estimate
+from syncmetrics.sync import set_sync_budget as set_sync_budget
 from syncmetrics.sync import trace as trace
 from syncmetrics.testing import assert_matches_single_process as assert_matches_single_process
 from syncmetrics.testing import run_ranks as run_ranks

@@ -47,14 +47,15 @@ from syncmetrics.sync.manifest import (
     schema_of,
 )
 from syncmetrics.sync.memory import Buffers, Known, Memory, Verdict, memory_of, simple_sums, values_inside
-from syncmetrics.sync.packet import Said, encode_bundle, encode_said
+from syncmetrics.sync.packet import Said, encode_bundle, encode_manifest, encode_said
 from syncmetrics.sync.plan import plan_sync
+from syncmetrics.sync.price import has_budget, price_of, warn_over_budget
 from syncmetrics.sync.tally import Runs, Tally, in_runs, out_of_runs
 from syncmetrics.sync.trace import CountingTransport, SyncRecord, is_observed, observing
 from syncmetrics.sync.transfer import Route, Transfer, Values
 from syncmetrics.transport.base import MovedError, Transport, caller_of, episode, settle
 
-__all__ = ["next_tag", "report_failure", "shadow_sync", "sync_parts"]
+__all__ = ["describe_alone", "next_tag", "report_failure", "shadow_sync", "sync_parts"]
 
 
 def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merged] | None:
@@ -168,6 +169,9 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
             verdict = _judge(label, known, manifests, arrived, buffers)
             fold_all = partial(fold, brought, schema, verdict.plan, manifests, packets=arrived.packets)
             if verdict.values is None:
+                if has_budget():
+                    sizes = [header.manifest_bytes for header in arrived.headers]
+                    warn_over_budget(price_of(label, route, schema, verdict.plan, manifests, sizes, sources))
                 make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
                 merged = _transfer(route, label, make_ready, fold_all, memory)
             else:
@@ -423,6 +427,25 @@ def _describe(
     except Exception as error:  # it is raised on every rank, from this one
         manifest = Manifest(Status.ERROR, sequence, known.fingerprint, label, message=_message_of(error))
         return pack(manifest, [], buffers), [], error
+
+
+def describe_alone(
+    parts: Sequence[Part], transport: Transport, label: str
+) -> tuple[Schema, Manifest, int, list[list[Tensor]]]:
+    """Say what this rank would say in a sync, without one.
+
+    Returns:
+        What takes part, what this rank says of it, how many bytes that takes, and the tensors of each state.
+    """
+    parts = sorted(parts, key=lambda part: part.path)
+    brought = taken_apart(parts)
+    schema = schema_of(brought)
+    records, sources = _look_at(brought, schema, ())
+    counts, epochs = tuple(part.update_count for part in brought), tuple(part.epoch for part in brought)
+    about = encode_blocks(parts), caller_of(transport)
+    samples = in_runs([part.samples for part in brought])
+    manifest = Manifest(Status.OK, 0, schema.fingerprint, label, counts, records, epochs, *about, 0, samples)
+    return schema, manifest, len(encode_manifest(manifest)), sources
 
 
 def _look_at(
