@@ -12,7 +12,7 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.sync import Host, Node, hosts_in
 
-__all__ = ["Coverage", "Share", "coverage"]
+__all__ = ["Coverage", "Share", "coverage", "shares_of"]
 
 #: So many ranks are listed one by one, and so many names.
 _LISTED, _NAMED = 16, 3
@@ -157,15 +157,15 @@ def coverage(metrics: Any, *, dataset_size: int | None = None, ids: Tensor | Seq
     if dataset_size is not None and dataset_size < 0:
         raise ValueError(f"`dataset_size` must be a number of samples, but is {dataset_size} instead.")
     hosts = list(hosts_in(metrics))
-    shares = _shares(hosts)
+    shares = shares_of(hosts)
     if not shares:
         names = ", ".join(f"`{name}`" if name else f"`{type(host).__name__}`" for name, host in hosts) or "nothing"
         raise StateError(f"no sync has told what {names} rests on; call compute() first.")
     return Coverage(shares, dataset_size, None if ids is None else _repeated(ids))
 
 
-def _shares(hosts: Iterable[tuple[str, Host]]) -> tuple[Share, ...]:
-    """Group metrics by what they saw."""
+def shares_of(hosts: Iterable[tuple[str, Host]]) -> tuple[Share, ...]:
+    """Group metrics by what they saw, those that saw the most first; those that have not been synced are left out."""
     found: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
     for name, updates, samples in _heard(hosts):
         found.setdefault((updates, samples), []).append(name)
@@ -180,8 +180,11 @@ def _heard(hosts: Iterable[tuple[str, Host]]) -> Iterator[tuple[str, tuple[int, 
     """Give the name of each metric, and the updates and samples of each rank that it has heard of."""
     for path, host in hosts:
         for node, _ in host._hosted(path):
-            for ref, (name, _) in zip(node.metrics, node.holders, strict=False) if isinstance(node, Node) else ():
-                heard = getattr(ref(), "_heard", None)
+            if not isinstance(node, Node):
+                continue  # of another library, which counts no samples
+            for ref, (name, _) in zip(node.metrics, node.holders, strict=False):
+                metric = ref()
+                heard = None if metric is None else metric._heard
                 if heard is not None:
                     tally, index = heard
                     yield (_dotted(name) or node.label, *tally.of(index))

@@ -63,8 +63,8 @@ def estimate(metrics: Any, *, world_size: int | None = None) -> Estimate:
     """Say what it would cost to sync metrics now: operations, bytes and memory of this rank.
 
     It does not communicate, and it takes for granted that all ranks hold what this one holds: states of the same dtypes
-    and shapes. Where they do, it is what `trace` counts in the sync. Lists of other things than rows are encoded for it,
-    as for a sync; a metric that is shuffled, or computed on one rank, is taken for one that is not.
+    and shapes. Where they do, it is what `trace` counts in the sync. Lists of other things than rows are encoded for
+    it, as for a sync; a metric that is shuffled, or computed on one rank, is taken for one that is not.
 
     Args:
         metrics: A metric, a collection, or lists, tuples and dicts of them.

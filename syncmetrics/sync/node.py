@@ -97,6 +97,11 @@ class HasSettings(Protocol):
         """Keep what all ranks brought to the last sync, and which of its metrics this one was."""
         ...
 
+    @property
+    def _heard(self) -> tuple[Tally, int] | None:
+        """What was kept."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Node:

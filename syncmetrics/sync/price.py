@@ -144,7 +144,7 @@ def set_sync_budget(max_bytes: int | None) -> None:
     """Have a sync that costs more than a budget warned of, once for each thing that is synced.
 
     The sync goes on all the same. Every rank knows what all of them bring, so the ranks that are over it say so before
-    a byte of a large state is sent. A sync whose states all fit into the packets of the one exchange is never warned of.
+    a byte of a large state is sent. A sync whose states all fit into the packets of the one exchange is not looked at.
 
     Args:
         max_bytes: How many bytes a rank may send in one sync, and how many it may hold for it, of what `Price` counts;

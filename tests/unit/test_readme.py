@@ -8,7 +8,16 @@ import pytest
 from syncmetrics.transport import patience
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/adapters.md", "docs/async.md", "docs/metric.md", "docs/plotting.md", "docs/wrappers.md")
+PAGES = (
+    "README.md",
+    "docs/adapters.md",
+    "docs/async.md",
+    "docs/coverage.md",
+    "docs/metric.md",
+    "docs/plotting.md",
+    "docs/scaling.md",
+    "docs/wrappers.md",
+)
 TEXTS = [(ROOT / name).read_text() for name in PAGES]
 EXAMPLES = [example for text in TEXTS for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
 
