@@ -193,7 +193,7 @@ class Report:
 
     train: Values
     rows: tuple[Row, ...]
-    coverage: Coverage
+    coverage: Coverage | None = None
 
 
 def train_and_evaluate(

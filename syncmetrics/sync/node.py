@@ -252,7 +252,10 @@ class Node:
             epoch,
             names,
             # Whoever asks for these has compared the settings.
-            lambda: [part_of(name, holder, ()) for name, holder in self.holders],
+            lambda: [
+                replace(part_of(name, holder, ()), heard=self._hear_of(place))
+                for place, (name, holder) in enumerate(self.holders)
+            ],
             blocks,
             settings,
             part.samples,
@@ -274,7 +277,7 @@ class Node:
             holder.epoch,
             settings=settings,
             samples=store.local_samples,
-            heard=self._hear_of(holder),
+            heard=self._hear if len(self.holders) == 1 else None,  # of several, whoever asks says who hears
         )
 
     def _shown_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
@@ -288,14 +291,11 @@ class Node:
             self.merge,
             settings=settings,
             samples=store.samples,
-            heard=self._hear_of(holder),
+            heard=self._hear if len(self.holders) == 1 else None,  # of several, whoever asks says who hears
         )
 
-    def _hear_of(self, holder: Holder) -> Heard:
-        """Give what tells the one metric that has this holder what all ranks brought."""
-        if len(self.holders) == 1:
-            return self._hear
-        place = next(place for place, (_, other) in enumerate(self.holders) if other is holder)
+    def _hear_of(self, place: int) -> Heard:
+        """Give what tells one of several metrics what all ranks brought."""
         return replace(self, holders=self.holders[place : place + 1], metrics=self.metrics[place : place + 1])._hear
 
     def _hear(self, tally: Tally, index: int) -> None:

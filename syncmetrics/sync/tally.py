@@ -23,6 +23,9 @@ Runs: TypeAlias = "tuple[tuple[int, int], ...]"
 
 def in_runs(samples: Sequence[int]) -> Runs:
     """Give the numbers of samples of all metrics, run-length coded; all that are unknown are -1."""
+    first = samples[0] if samples else 0
+    if first >= 0 and samples.count(first) == len(samples):  # as in almost every sync
+        return ((first, len(samples)),) if samples else ()
     known = [count if is_known(count) else -1 for count in samples]
     return tuple((count, len(list(alike))) for count, alike in groupby(known))
 
