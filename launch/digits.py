@@ -41,6 +41,7 @@ from syncmetrics import (
     BinaryAUROC,
     CatMetric,
     ClasswiseWrapper,
+    Coverage,
     MaxMetric,
     MeanMetric,
     Metric,
@@ -49,6 +50,7 @@ from syncmetrics import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
+    coverage,
 )
 from syncmetrics.data import EvalSampler
 from syncmetrics.logger import ConsoleSink, JSONLinesSink
@@ -80,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rank == 0:
             write_json(options.out / "metrics.json", reports, shard_sizes)
             console.print(comparison_table(reports[-1].rows, shard_sizes))
+            console.print(f"these values rest on {reports[-1].coverage}", highlight=False)
             console.print(f"wrote {options.out / 'metrics.json'} and {options.out / 'digits.png'}", highlight=False)
         return 1 if differs_on_any_rank(reports) else 0
 
@@ -190,6 +193,7 @@ class Report:
 
     train: Values
     rows: tuple[Row, ...]
+    coverage: Coverage | None = None
 
 
 def train_and_evaluate(
@@ -221,7 +225,8 @@ def train_and_evaluate(
             if not console.quiet:
                 evaluate(model, DataLoader(eval_set, ONE_PROCESS_BATCH), alone)
                 rows = compare(ranks, alone.compute())
-            reports.append(Report({name: values[name] for name in TRAIN_NAMES}, rows))
+            found = coverage(metrics, dataset_size=len(eval_set))
+            reports.append(Report({name: values[name] for name in TRAIN_NAMES}, rows, found))
         logger.draw(options.out / "digits.png", title="Handwritten digits, synced each epoch", panels=PANELS)
     return reports
 

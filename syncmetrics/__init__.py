@@ -159,7 +159,16 @@ _ROOMS = {
         "TensorBoardSink",
         "WandbSink",
     ),
-    "metric": ("Metric", "MetricCollection", "PendingStates", "PendingValue", "sync_and_compute", "synced"),
+    "metric": (
+        "Coverage",
+        "Metric",
+        "MetricCollection",
+        "PendingStates",
+        "PendingValue",
+        "coverage",
+        "sync_and_compute",
+        "synced",
+    ),
     "plotting": (),
     "regression": (
         "ConcordanceCorrCoef",
@@ -198,7 +207,7 @@ _ROOMS = {
     "segmentation": ("DiceScore", "GeneralizedDiceScore", "MeanIoU"),
     "shuffle": ("distinct_mask",),
     "states": ("RowBuffer", "dim_zero_cat", "exact_add", "exact_value"),
-    "sync": ("SyncRecord", "Trace", "trace"),
+    "sync": ("Estimate", "Price", "SyncRecord", "Trace", "estimate", "set_sync_budget", "trace"),
     "testing": ("assert_matches_single_process", "run_ranks"),
     "text": (
         "BLEUScore",

@@ -211,10 +211,12 @@ from syncmetrics.logger import MetricLogger as MetricLogger
 from syncmetrics.logger import MLflowSink as MLflowSink
 from syncmetrics.logger import TensorBoardSink as TensorBoardSink
 from syncmetrics.logger import WandbSink as WandbSink
+from syncmetrics.metric import Coverage as Coverage
 from syncmetrics.metric import Metric as Metric
 from syncmetrics.metric import MetricCollection as MetricCollection
 from syncmetrics.metric import PendingStates as PendingStates
 from syncmetrics.metric import PendingValue as PendingValue
+from syncmetrics.metric import coverage as coverage
 from syncmetrics.metric import sync_and_compute as sync_and_compute
 from syncmetrics.metric import synced as synced
 from syncmetrics.regression import ConcordanceCorrCoef as ConcordanceCorrCoef
@@ -253,8 +255,12 @@ from syncmetrics.states import RowBuffer as RowBuffer
 from syncmetrics.states import dim_zero_cat as dim_zero_cat
 from syncmetrics.states import exact_add as exact_add
 from syncmetrics.states import exact_value as exact_value
+from syncmetrics.sync import Estimate as Estimate
+from syncmetrics.sync import Price as Price
 from syncmetrics.sync import SyncRecord as SyncRecord
 from syncmetrics.sync import Trace as Trace
+from syncmetrics.sync import estimate as estimate
+from syncmetrics.sync import set_sync_budget as set_sync_budget
 from syncmetrics.sync import trace as trace
 from syncmetrics.testing import assert_matches_single_process as assert_matches_single_process
 from syncmetrics.testing import run_ranks as run_ranks

@@ -23,13 +23,12 @@ settings.register_profile(
 settings.load_profile("syncmetrics")
 
 
+pytest_plugins = ["pytester"]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    from syncmetrics.testing.servers import also_imported
-
-    marker = item.get_closest_marker("ranks_import")
-    on_one_core = _on_one_core() if item.get_closest_marker("one_core") else contextlib.nullcontext()
-    with also_imported(*(marker.args if marker else ())), on_one_core:
+    with _on_one_core() if item.get_closest_marker("one_core") else contextlib.nullcontext():
         return (yield)
 
 
@@ -67,6 +66,7 @@ LONG = (
     "test_parity.py",
     "test_async.py",
     "test_fuzz.py",
+    "test_plugin.py",
     "test_run_ranks.py",
     "test_transport_contract.py",
     "test_mesh.py",
@@ -81,12 +81,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Prepare to run tests; the process that only hands them out to workers does not come here."""
-    from syncmetrics.testing.servers import import_once
-
-    import_once()  # ranks find imported what the module of their function imports: that takes longer than most tests
     gc.collect()
-    gc.freeze()  # what all those imports have made is left out of every garbage collection from here on
+    gc.freeze()  # what all the imports have made is left out of every garbage collection from here on
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from syncmetrics.sync.manifest import Form, Manifest, Record, Status
+from syncmetrics.sync.tally import in_runs
 from tests.samples import DTYPES
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
@@ -64,7 +65,9 @@ def manifests(draw: Any) -> Manifest:
         return Manifest(status, sequence, fingerprint, label, message=draw(TEXT))
     counts = draw(st.lists(numbers, max_size=5).map(tuple))
     epochs = tuple(draw(st.integers(0, (1 << 63) - 1)) for _ in counts)
-    return Manifest(status, sequence, fingerprint, label, counts, tuple(draw(st.lists(records(), max_size=8))), epochs)
+    samples = in_runs([draw(st.sampled_from([-1, 0, 7, (1 << 62) - 1])) for _ in counts])
+    held = tuple(draw(st.lists(records(), max_size=8)))
+    return Manifest(status, sequence, fingerprint, label, counts, held, epochs, samples=samples)
 
 
 def noise(dtype: torch.dtype, shape: tuple[int, ...], seed: int) -> Tensor:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from syncmetrics.testing.verify import NoBatchesError, Report, verify
+from syncmetrics.testing.verification import NoBatchesError, Report, verify
 
 __all__ = ["verify_metric"]
 

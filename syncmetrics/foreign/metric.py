@@ -13,6 +13,7 @@ from syncmetrics.metric import Metric
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.update import make_ready
 from syncmetrics.states.merge import own_copy
+from syncmetrics.states.samples import samples_in
 from syncmetrics.states.spec import States
 from syncmetrics.states.store import Mode, all_replaced
 from syncmetrics.sync import Merged, Node, Part, Route
@@ -66,7 +67,7 @@ class AdaptedMetric(Metric):
         store = self._holder.store
         value = self._adapter.forward(self.inner, args, kwargs)
         self._forward_cache = value
-        store.grow(store.states, store.update_count + 1)
+        store.grow(store.states, store.update_count + 1, store.samples + samples_in(args, kwargs))
         return value
 
     def reset(self) -> None:
@@ -155,7 +156,8 @@ class _AdaptedNode(Node):
             states = {name: value for name, _, value in named}
             merge = None
         device = next((part.device for part in parts), self.store.device)
-        return Part(self.path, specs, states, update_count, device, merge, self.holders[0][1].epoch)
+        epoch, samples = self.holders[0][1].epoch, self.store.local_samples
+        return Part(self.path, specs, states, update_count, device, merge, epoch, samples=samples, heard=self._hear)
 
     def held(self) -> list[tuple[tuple[str, ...], Part]]:
         if self.shown:

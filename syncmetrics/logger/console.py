@@ -41,7 +41,7 @@ class ConsoleSink:
         self._columns: tuple[str, ...] = ()
 
     def write(self, record: Record) -> None:
-        """Move the bar by a step, or print the table of an epoch."""
+        """Move the bar by a step, or print the table of an epoch, and what its metrics rest on."""
         names = record.scalars if self.names is None else self.names
         shown = {name: record.scalars[name] for name in names if name in record.scalars}
         if record.kind == "step":
@@ -51,6 +51,8 @@ class ConsoleSink:
             self._progress.reset(self._task, total=self.steps_per_epoch)
         if shown:
             self._open_console().print(self._table(record, shown))
+        if record.coverage is not None:
+            self._open_console().print(str(record.coverage), style="dim", markup=False, highlight=False)
 
     def picture(self, name: str, values: Tensor, record: Record) -> None:
         """Do nothing."""

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -21,7 +22,8 @@ class JSONLinesSink:
 
     Arrays become nested lists. JSON has no NaN and no infinity: they are written as `null`, and the key `"not_finite"`
     says what they were, `{"loss": "nan"}`; of an array, `{"matrix": ["inf", "nan"]}`. Steps without values are left
-    out.
+    out. The key `"coverage"` of an epoch with metrics lists what they rest on: `{"names", "updates", "samples"}`, the
+    latter two with a number for each rank.
 
     Args:
         path: The file. Its folder is made.
@@ -42,6 +44,8 @@ class JSONLinesSink:
         odd = {name: _odd(value) for name, value in values.items() if _odd(value)}
         content |= {"values": {name: _valid(value) for name, value in values.items()}}
         content |= {"not_finite": odd} if odd else {}
+        if record.coverage is not None:
+            content["coverage"] = [asdict(share) for share in record.coverage.shares]
         line = json.dumps(content, allow_nan=False) + "\n"
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)

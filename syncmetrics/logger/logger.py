@@ -17,7 +17,8 @@ from syncmetrics.logger.curves import draw_history
 from syncmetrics.logger.entries import Entry, is_metric
 from syncmetrics.logger.records import Record, Sink, make_record
 from syncmetrics.logger.values import PlainNode, PlainValues, RunningMeans, as_number, as_weight, fold_rows
-from syncmetrics.metric import Metric, MetricCollection
+from syncmetrics.metric import Coverage, Metric, MetricCollection
+from syncmetrics.metric.coverage import shares_of
 from syncmetrics.metric.synced import OWN, synced
 from syncmetrics.schedule import share_errors
 from syncmetrics.sync import Route, Syncable
@@ -65,6 +66,8 @@ class MetricLogger:
         epoch: Epochs ended so far. Set it when a run goes on from a checkpoint.
         global_step: Steps ended so far, likewise.
         history: The records of all epochs, on rank 0; arrays are kept of the last one alone.
+        coverage: What the metrics of the last epoch rest on: samples and updates of each rank. None before the first
+            epoch, and without metrics of ours.
 
     Raises:
         ValueError: `log_every_n_steps` is less than 1.
@@ -91,6 +94,7 @@ class MetricLogger:
         self.epoch = 0
         self.global_step = 0
         self.history: list[Record] = []
+        self.coverage: Coverage | None = None
         self._group = bind_group(process_group)
         self._entries: dict[str, Entry] = {}
         self._means = RunningMeans()
@@ -199,12 +203,13 @@ class MetricLogger:
             ValueError: Two values have the same name.
         """
         values = self._sync()
+        self.coverage = self._covered()
         for entry in self._entries.values():
             entry.metric.reset()
         self._means.clear()
         self.epoch += 1
         if self._writes():
-            record = make_record("epoch", self.epoch, self.global_step, values)
+            record = make_record("epoch", self.epoch, self.global_step, values, self.coverage)
             self.history = [Record(r.kind, r.epoch, r.step, r.scalars) for r in self.history] + [record]
             self._write(record)
         return values
@@ -364,6 +369,12 @@ class MetricLogger:
         except SchemaMismatchError as error:
             raise SchemaMismatchError(f"{error}{_FIX}") from error
         return {name: values[name] for name in self._order if name in values} | values
+
+    def _covered(self) -> Coverage | None:
+        """Give what the metrics rest on that had an update on any rank; it is of the sync that was just made."""
+        hosts = [(entry.name or "", entry.host) for entry in self._entries.values() if entry.to_sync()]
+        shares = tuple(share for share in shares_of(hosts) if any(share.updates))
+        return Coverage(shares) if shares else None
 
     def _writes(self) -> bool:
         return writes(self._group)

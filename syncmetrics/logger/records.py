@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from syncmetrics.metric import Coverage
+
 __all__ = ["Record", "Sink", "flatten", "make_record"]
 
 
@@ -22,6 +24,7 @@ class Record:
         step: Steps finished so far, in all epochs; the first is 1.
         scalars: Values of one element, by name. They may be NaN or infinite.
         arrays: All others: tensors on the CPU, of any shape.
+        coverage: What the values of the metrics of an epoch rest on; None in a step, and without metrics.
     """
 
     kind: Literal["step", "epoch"]
@@ -29,6 +32,7 @@ class Record:
     step: int
     scalars: Mapping[str, float]
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
+    coverage: Coverage | None = None
 
 
 @runtime_checkable
@@ -62,7 +66,9 @@ class Sink(Protocol):
         ...
 
 
-def make_record(kind: Literal["step", "epoch"], epoch: int, step: int, values: Mapping[str, Any]) -> Record:
+def make_record(
+    kind: Literal["step", "epoch"], epoch: int, step: int, values: Mapping[str, Any], coverage: Coverage | None = None
+) -> Record:
     """Make the record of some values. What is neither a number nor a real tensor is left out."""
     scalars: dict[str, float] = {}
     arrays: dict[str, Tensor] = {}
@@ -73,7 +79,7 @@ def make_record(kind: Literal["step", "epoch"], epoch: int, step: int, values: M
             arrays[name] = value.detach().cpu()
         elif isinstance(value, Tensor | numbers.Real):
             scalars[name] = float(value)
-    return Record(kind, epoch, step, scalars, arrays)
+    return Record(kind, epoch, step, scalars, arrays, coverage)
 
 
 def flatten(name: str | None, value: Any) -> dict[str, Any]:

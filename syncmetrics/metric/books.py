@@ -11,6 +11,7 @@ from torch import Tensor
 from syncmetrics.errors import StateError
 from syncmetrics.states.numbers import Number
 from syncmetrics.sync.node import Node
+from syncmetrics.sync.tally import Tally
 from syncmetrics.transport import WORLD, BoundGroup
 
 __all__ = ["Books", "Kept", "Key"]
@@ -53,6 +54,7 @@ class Books:
         next_trial: After how many updates it is to be found out again whether a batch can be merged.
         said: The settings that ranks compare, and how often any setting had been changed by then.
         node: How the metric takes part in a sync, if it is one alone; what is known of it without the metric.
+        tally: What all ranks brought to the last sync, and which of its metrics this one was.
     """
 
     group: BoundGroup = WORLD
@@ -65,6 +67,7 @@ class Books:
     next_trial: int = 1
     said: tuple[int, tuple[tuple[str, str], ...]] | None = None
     node: Node | None = None
+    tally: tuple[Tally, int] | None = None
 
     def forget(self) -> None:
         """Forget the values."""

@@ -59,7 +59,9 @@ def _deltas_of(
             )
         if any(not node.is_local for node in theirs):
             raise StateError(f"`{other._label}` is synced, so it cannot be merged; call unsync() first.")
-        return [Merged(own_copy(node.store.states), node.store.update_count) for node in theirs]
+        return [
+            Merged(own_copy(node.store.states), node.store.update_count, samples=node.store.samples) for node in theirs
+        ]
     if set(other) != set(specs):
         raise StateError(f"`{metric._label}` has the states {sorted(specs)}, but was given {sorted(other)}.")
     for name, value in other.items():

@@ -31,6 +31,7 @@ from syncmetrics.states.store import Holder, Mode, all_replaced
 from syncmetrics.sync.hosts import Host
 from syncmetrics.sync.node import Node, Syncable
 from syncmetrics.sync.route import Route
+from syncmetrics.sync.tally import Tally
 from syncmetrics.transport import WORLD, bind_group, transport_over, unbind_group
 from syncmetrics.transport.patience import check_seconds
 
@@ -490,7 +491,7 @@ class StatefulModule(nn.Module, Host):
         """Merge states of earlier batches into the local ones, as torchmetrics' `Running` does with its window."""
         store = self._holder.store
         merged = merge_over_time(self._holder.specs, dict(incoming_state), store.local[0], (1, max(1, store.local[1])))
-        store.replace(merged, store.local[1])
+        store.replace(merged, store.local[1], store.local_samples)
 
     def _filter_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         """Leave the keyword arguments that `update` takes."""
@@ -728,6 +729,14 @@ class StatefulModule(nn.Module, Host):
 
     def _note_step(self) -> None:
         self._books.synced_steps += 1
+
+    def _hear(self, tally: Tally, index: int) -> None:
+        self._books.tally = tally, index
+
+    @property
+    def _heard(self) -> tuple[Tally, int] | None:
+        """What all ranks brought to the last sync, and which of its metrics this one was."""
+        return self._books.tally
 
     def _steps_taken(self) -> list[int]:
         found = [module for module in self.modules() if isinstance(module, StatefulModule)]

@@ -220,7 +220,7 @@ class _Brought:
                 self._marks.append((value, value._version))
                 if self._is_copy:
                     states[name] = value.detach().clone()
-        self.delta = Merged(states, store.update_count)
+        self.delta = Merged(states, store.update_count, samples=store.samples)
         self.appended = store.appended
 
     def is_lost(self) -> bool:

@@ -25,6 +25,7 @@ from syncmetrics.metric.members import Members
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.share import keep_apart
 from syncmetrics.states.autograd import without_grad
+from syncmetrics.states.samples import samples_in
 from syncmetrics.states.store import Holder, Mode
 from syncmetrics.transport import refuse_outside
 
@@ -46,6 +47,7 @@ _grad_mode = torch.is_grad_enabled
 _set_grad_mode = torch._C._set_grad_enabled
 _in_inference_mode = torch.is_inference_mode_enabled
 _is_compiling = torch.compiler.is_compiling
+_NUMBERS = (float, int, bool)
 
 
 def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
@@ -73,7 +75,7 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
             return
         # From here on it is what `all_or_nothing` and `apply_update` do, once more: for what is most common and where
         # every call would be felt, one metric whose states are its own.
-        before, count = store.states, store.update_count
+        before, count, samples = store.states, store.update_count, store.samples
         if holder.numbers and store.on_cpu:
             marks = []
             try:
@@ -97,8 +99,16 @@ def wrap_update(function: Callable[..., None]) -> Callable[..., None]:
                 store.note_appended(holder.lists, self._label)
             if store.states is not before and not holder.rebinds:
                 store.keep_own(before)
+            first = args[0] if args else None
+            if type(first) is Tensor:  # as `samples_in`, in less time
+                shape = first.shape
+                store.samples = samples + shape[0] if shape else samples + 1
+            elif type(first) in _NUMBERS and len(args) == 1:
+                store.samples = samples + 1
+            else:
+                store.samples = samples + samples_in(args, kwargs)
         except BaseException as error:
-            _say_lost(error, self._label, holder.undo(store, before, count, marks))
+            _say_lost(error, self._label, holder.undo(store, before, count, marks, samples))
             _explain(error, self)
             raise
         finally:
@@ -337,6 +347,7 @@ def apply_update(
         raise
     finally:
         store.lent = None
+    store.samples += samples_in(args, kwargs)
     if keep_graph:
         return
     if holder.lists:
@@ -365,7 +376,7 @@ class all_or_nothing:  # noqa: N801 - it stands in a `with` statement
             else:  # likewise, in less time
                 holder = core._holder
                 store = holder.store
-                self._undo.append((core, store, store.states, store.update_count, holder.marks()))
+                self._undo.append((core, store, store.states, store.update_count, holder.marks(), store.samples))
 
     def __enter__(self) -> None:
         pass

@@ -24,6 +24,7 @@ from syncmetrics.states.merge import own_copy
 from syncmetrics.states.numbers import tensor_of
 from syncmetrics.states.plain import copy_plain
 from syncmetrics.states.rows import RowBuffer, rows_like
+from syncmetrics.states.samples import UNKNOWN
 from syncmetrics.states.spec import (
     State,
     States,
@@ -132,6 +133,7 @@ class Aside:
         mode: Whose states they are.
         appended: As in the store.
         is_ready: As in the store.
+        samples: Number of samples in them.
     """
 
     states: States
@@ -139,9 +141,10 @@ class Aside:
     mode: Mode
     appended: dict[str, Appended]
     is_ready: bool = False
+    samples: int = UNKNOWN
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Aside, (_in_own_memory(self.states), self.update_count, self.mode, {})
+        return Aside, (_in_own_memory(self.states), self.update_count, self.mode, {}, False, self.samples)
 
 
 @dataclass(slots=True, eq=False)
@@ -159,6 +162,7 @@ class Store:
         version: Counts changes, so that a value computed from the states knows when it is out of date.
         device: Where the states lie.
         shown: Counts how often other states were shown: what is shown twice need not be the same.
+        samples: Number of samples in `states`, as `states.samples` counts; in what other ranks have brought, unknown.
         derived: What metrics that share the store have made of its states: of which, at which version, and what.
         appended: What `update` has appended to each list.
         on_cpu: Whether the states lie on the CPU.
@@ -175,6 +179,7 @@ class Store:
     version: int = 0
     device: torch.device = field(default_factory=lambda: torch.empty(0).device)
     shown: int = 0
+    samples: int = 0
     derived: tuple[States, int, dict[Hashable, Any]] | None = None
     appended: dict[str, Appended] = field(default_factory=dict)
     key: Hashable = None
@@ -198,12 +203,13 @@ class Store:
             self.version,
             self.device,
         )
-        return Store, (*own, self.shown)
+        return Store, (*own, self.shown, self.samples)
 
     def show(self, states: States, update_count: int, mode: Mode) -> None:
         """Show other states, and put the present ones aside."""
-        self.aside.append(Aside(self.states, self.update_count, self.mode, self.appended, self.is_ready))
+        self.aside.append(Aside(self.states, self.update_count, self.mode, self.appended, self.is_ready, self.samples))
         self.states, self.update_count, self.mode, self.appended = states, update_count, mode, {}
+        self.samples = UNKNOWN if update_count else 0
         self.is_ready = False
         self.shown += 1
         self.derived = None
@@ -213,7 +219,7 @@ class Store:
         if self.aside:
             top = self.aside[-1]
             self.states, self.update_count, self.mode = top.states, top.update_count, top.mode
-            self.appended, self.is_ready = top.appended, top.is_ready
+            self.appended, self.is_ready, self.samples = top.appended, top.is_ready, top.samples
             del self.aside[-1]  # no call: no interrupt comes between this and what is above
         self.derived = None
 
@@ -227,18 +233,18 @@ class Store:
             made[key] = function(*args)
         return made[key]
 
-    def grow(self, states: States, update_count: int) -> None:
+    def grow(self, states: States, update_count: int, samples: int) -> None:
         """Take over states that what is shown was merged into."""
-        self.states, self.update_count = states, update_count
+        self.states, self.update_count, self.samples = states, update_count, samples
         self.version += 1
 
-    def replace(self, states: States, update_count: int) -> None:
+    def replace(self, states: States, update_count: int, samples: int = UNKNOWN) -> None:
         """Give the store new local states, whatever it shows."""
         self.aside.clear()
         self.appended = {}
         self.mode = Mode.LOCAL
         self.is_ready = False
-        self.grow(states, update_count)
+        self.grow(states, update_count, samples if update_count else 0)
 
     @property
     def local(self) -> tuple[States, int]:
@@ -247,13 +253,18 @@ class Store:
             return self.states, self.update_count
         return self.aside[0].states, self.aside[0].update_count
 
+    @property
+    def local_samples(self) -> int:
+        """The number of samples in the local states, whatever is shown."""
+        return self.aside[0].samples if self.aside else self.samples
+
     def copy(self, holders: int = 1) -> Store:
         """Give an independent store with the same content, for so many metrics."""
         states, appended = _copied(self.states, self.appended)
         aside = []
         for below in self.aside:
             copies, known = _copied(below.states, below.appended)
-            aside.append(Aside(copies, below.update_count, below.mode, known))
+            aside.append(Aside(copies, below.update_count, below.mode, known, samples=below.samples))
         return Store(
             states,
             self.update_count,
@@ -263,6 +274,7 @@ class Store:
             self.version,
             self.device,
             self.shown,  # a value computed from what was shown is not taken for one of what will be
+            self.samples,
             appended=appended,
         )
 
@@ -282,7 +294,9 @@ class Store:
             self.replace(fresh_states(specs, device), 0)
         else:
             self.states = moved(self.states, device)
-            self.aside = [Aside(moved(a.states, device), a.update_count, a.mode, {}) for a in self.aside]
+            self.aside = [
+                Aside(moved(a.states, device), a.update_count, a.mode, {}, samples=a.samples) for a in self.aside
+            ]
             self.appended = {}
         self.device, self.on_cpu = device, device.type == "cpu"
 
@@ -501,7 +515,7 @@ class Holder:
                 else value
                 for name, value in self.store.local[0].items()
             }
-        self.store.replace(states, self.store.local[1])
+        self.store.replace(states, self.store.local[1], self.store.local_samples)
 
     # -- what an update may have to undo
 
@@ -543,10 +557,10 @@ class Holder:
     def before(self) -> Callable[[], list[str]]:
         """Remember what is shown, and give what puts it back, as `undo` does."""
         store = self.store
-        return partial(self.undo, store, store.states, store.update_count, self.marks())
+        return partial(self.undo, store, store.states, store.update_count, self.marks(), store.samples)
 
     @staticmethod
-    def undo(store: Store, states: States, update_count: int, marks: Sequence[Any]) -> list[str]:
+    def undo(store: Store, states: States, update_count: int, marks: Sequence[Any], samples: int) -> list[str]:
         """Put back what was shown.
 
         Args:
@@ -554,6 +568,7 @@ class Holder:
             states: What it was.
             update_count: The number of updates in it.
             marks: What `marks` gave for it.
+            samples: The number of samples in it.
 
         Returns:
             Names of the states that cannot be put back: what is in them has changed, and was not copied.
@@ -573,18 +588,18 @@ class Holder:
                     lost.append(name)
             elif mark is not None:
                 found[name] = mark if isinstance(mark, Tensor) else tensor_of(mark, value.dtype, value.shape)
-        store.states, store.update_count = found, update_count
+        store.states, store.update_count, store.samples = found, update_count, samples
         return lost
 
     def as_it_is(self) -> Callable[[], None]:
         """Remember the store and what it shows, and give what puts that back where other states took its place."""
         store, epoch, aside = self.store, self.epoch, self.store.aside[:]
-        shown = store.states, store.update_count, store.mode, store.appended, store.is_ready
+        shown = store.states, store.update_count, store.samples, store.mode, store.appended, store.is_ready
         held = store.holders, store.key, store.bond
 
         def put_back() -> None:
             self.store, self.epoch, store.aside = store, epoch, aside
-            store.states, store.update_count, store.mode, store.appended, store.is_ready = shown
+            store.states, store.update_count, store.samples, store.mode, store.appended, store.is_ready = shown
             store.holders, store.key, store.bond = held
 
         return put_back

@@ -21,11 +21,13 @@ A world of one goes from 1 to 7.
 """
 
 from syncmetrics.sync.engine import report_failure, shadow_sync, sync_parts
+from syncmetrics.sync.estimate import Estimate, estimate
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.history import note
 from syncmetrics.sync.hosts import Host, Hosting, grouped, host_of, hosts_in, refuse_shown, things_in, together_of
 from syncmetrics.sync.manifest import Part, Schema, schema_of
 from syncmetrics.sync.node import Node, Syncable, Together, absorb, by_route
+from syncmetrics.sync.price import Price, set_sync_budget
 from syncmetrics.sync.show import copied, leave_epoch, note_try, put_back, show_together, sync_nodes, synced
 from syncmetrics.sync.trace import SyncRecord, Trace, trace
 from syncmetrics.sync.transfer import MAX_CHUNK_BYTES, Route
@@ -33,11 +35,13 @@ from syncmetrics.transport.base import episode, leave_pending, release, reserve,
 
 __all__ = [
     "MAX_CHUNK_BYTES",
+    "Estimate",
     "Host",
     "Hosting",
     "Merged",
     "Node",
     "Part",
+    "Price",
     "Route",
     "Schema",
     "SyncRecord",
@@ -48,6 +52,7 @@ __all__ = [
     "by_route",
     "copied",
     "episode",
+    "estimate",
     "grouped",
     "host_of",
     "hosts_in",
@@ -61,6 +66,7 @@ __all__ = [
     "report_failure",
     "reserve",
     "schema_of",
+    "set_sync_budget",
     "settle",
     "shadow_sync",
     "show_together",

@@ -80,9 +80,15 @@ def columns_of(schema: Schema, records: tuple[Record, ...], manifest_bytes: int,
 
 
 def counts_if_alike(
-    packets: Tensor, mine: Tensor, incoming: memoryview, outgoing: memoryview, manifest_bytes: int, parts: int
-) -> list[int] | None:
-    """Say whether all ranks say what this one says, and give the numbers of their updates then.
+    packets: Tensor,
+    mine: Tensor,
+    incoming: memoryview,
+    outgoing: memoryview,
+    manifest_bytes: int,
+    parts: int,
+    runs: int = 1,
+) -> tuple[list[int], Tensor | list[tuple[int, ...]]] | None:
+    """Say whether all ranks say what this one says, and give the numbers of their updates and samples then.
 
     Args:
         packets: Of shape `(world_size, packet size)`.
@@ -91,28 +97,32 @@ def counts_if_alike(
         outgoing: The memory of `mine`.
         manifest_bytes: Size of its manifest, all of which is in the packet.
         parts: How many metrics take part.
+        runs: How many different numbers of samples this rank tells of them.
 
     Returns:
-        For each metric the number of updates of all ranks; or None.
+        For each metric the number of updates of all ranks; and for each rank the numbers of updates of each metric,
+        and of samples of each run. None if one says something else.
     """
     world_size, size = packets.shape
-    behind = _COUNTS + 8 * parts
+    behind = _COUNTS + 8 * (parts + runs)
     spans = ((0, ENTERED), (HEADER_BYTES, _COUNTS), (behind, HEADER_BYTES + manifest_bytes))
     if world_size > FEW:
         if not all(bool((packets[:, start:stop] == mine[start:stop]).all()) for start, stop in spans):
             return None
-        counts = packets[:, _COUNTS:behind].contiguous().view(torch.int64)
-        return None if parts and bool((counts < 0).any()) else counts.sum(dim=0).tolist()
+        numbers = packets[:, _COUNTS:behind].clone().view(torch.int64)
+        counts = numbers[:, :parts]
+        return None if parts and bool((counts < 0).any()) else (counts.sum(dim=0).tolist(), numbers)
     # A few comparisons in Python cost less than one operation of torch.
     places = range(0, world_size * size, size)
     for start, stop in spans:
         said = bytes(outgoing[start:stop])
         if any(bytes(incoming[at + start : at + stop]) != said for at in places):
             return None
-    told = [struct.unpack_from(f"<{parts}q", incoming, at + _COUNTS) for at in places]
-    if parts and min(map(min, told)) < 0:
+    told = [struct.unpack_from(f"<{parts + runs}q", incoming, at + _COUNTS) for at in places]
+    columns = list(zip(*told, strict=True))[:parts]
+    if parts and min(map(min, columns)) < 0:
         return None
-    return [sum(column) for column in zip(*told, strict=True)]
+    return list(map(sum, columns)), told
 
 
 def entered_of(packets: Tensor, incoming: memoryview) -> list[int]:

@@ -47,14 +47,16 @@ from syncmetrics.sync.manifest import (
     schema_of,
 )
 from syncmetrics.sync.memory import Buffers, Known, Memory, Verdict, memory_of, simple_sums, values_inside
-from syncmetrics.sync.packet import Said, encode_bundle, encode_said
+from syncmetrics.sync.packet import Said, encode_bundle, encode_manifest, encode_said
 from syncmetrics.sync.plan import plan_sync
+from syncmetrics.sync.price import has_budget, price_of, warn_over_budget
 from syncmetrics.sync.replicas import are_compared, compare_replicas, tell_replicas
+from syncmetrics.sync.tally import Runs, Tally, in_runs, out_of_runs
 from syncmetrics.sync.trace import CountingTransport, SyncRecord, is_observed, observing
 from syncmetrics.sync.transfer import Route, Transfer, Values
 from syncmetrics.transport.base import MovedError, Transport, caller_of, episode, role_of, settle
 
-__all__ = ["next_tag", "report_failure", "shadow_sync", "sync_parts"]
+__all__ = ["describe_alone", "next_tag", "report_failure", "shadow_sync", "sync_parts"]
 
 
 def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merged] | None:
@@ -75,7 +77,7 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
         if route.transport.world_size == 1:
             if are_compared(route):
                 compare_replicas(parts, route, label)
-            return [_alone(part) for part in parts]
+            return [_alone(part, label) for part in parts]
         if len(parts) == 1:
             return _sync(parts, route, label)
         order = sorted(range(len(parts)), key=lambda i: parts[i].path)
@@ -86,12 +88,14 @@ def sync_parts(parts: Sequence[Part], route: Route, *, label: str) -> list[Merge
         return [by_part[i] for i in range(len(parts))]
 
 
-def _alone(part: Part) -> Merged:
+def _alone(part: Part, label: str) -> Merged:
     """Give what a world of one has."""
     if not part.blocks:
+        if part.heard is not None:
+            part.heard(Tally.alone(part.update_count, part.samples, label), 0)
         return Merged(own_copy(part.states), part.update_count)
     apart = taken_apart([part])
-    return put_together([part], [(one, _alone(one)) for one in apart])[0]
+    return put_together([part], [(one, _alone(one, label)) for one in apart])[0]
 
 
 def _sync(parts: Sequence[Part], route: Route, label: str) -> list[Merged] | None:
@@ -139,9 +143,11 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
         about = encode_blocks(parts), caller_of(transport)
         meaning = known.meaning(parts, route.dst)
         says_nothing = role_of(transport).is_outside and not any(part.update_count for part in brought)
-        packet, sources, error = _describe(brought, known, sequence, label, buffers, about, meaning, says_nothing)
+        rest = (*about, meaning, in_runs([part.samples for part in brought]))
+        packet, sources, error = _describe(brought, known, sequence, label, buffers, rest, says_nothing)
         columns = None if error is not None else known.lay_columns(len(packet.manifest), buffers)
-        arrived = _exchange(here, route, packet, buffers, memory.said, None if columns is None else len(brought))
+        told = None if columns is None else (len(brought), len(rest[3]))
+        arrived = _exchange(here, route, packet, buffers, memory.said, told)
         memory.synced = _count(arrived, sequence)
         if record is not None:
             record.arrived(arrived.entered, route.transport.rank)
@@ -149,6 +155,7 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
         fold_inside: Callable[[], list[Merged]] | None = None
         if columns is not None and arrived.counts is not None:  # every rank says what this one says
             note(transport, route.what)
+            _tell(brought, Tally(arrived.told, tuple(length for _, length in rest[3]), label))
             fold_inside = partial(fold_columns, brought, schema, columns, arrived.counts, arrived.packets)
         else:
             try:
@@ -165,9 +172,13 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
                 apart = _sync_apart(parts, arrived.manifests, over, label, record)
                 return None if apart is None else put_together(parts, apart)
             manifests = _full_manifests(arrived.manifests, len(schema.entries), len(brought))
+            _tell(brought, _tally_of(manifests, label))
             verdict = _judge(label, known, manifests, arrived, buffers)
             fold_all = partial(fold, brought, schema, verdict.plan, manifests, packets=arrived.packets)
             if verdict.values is None:
+                if has_budget():
+                    sizes = [header.manifest_bytes for header in arrived.headers]
+                    warn_over_budget(price_of(label, route, schema, verdict.plan, manifests, sizes, sources))
                 make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
                 merged = _transfer(route, label, make_ready, fold_all, memory)
             else:
@@ -382,7 +393,7 @@ def _say(
 
 
 def _exchange(
-    here: episode, route: Route, packet: Packet, buffers: Buffers, said: Said, parts: int | None = None
+    here: episode, route: Route, packet: Packet, buffers: Buffers, said: Said, parts: tuple[int, int] | None = None
 ) -> Arrived:
     """Send a packet, and give those of all ranks. Collective: every rank of the group must call this.
 
@@ -413,12 +424,11 @@ def _describe(
     sequence: int,
     label: str,
     buffers: Buffers,
-    about: tuple[str, str],
-    meaning: int,
+    rest: tuple[str, str, int, Runs],
     says_nothing: bool,
 ) -> tuple[Packet, list[list[Tensor]], Exception | None]:
     """Say what this rank holds, or why it cannot say: the others must hear of it in either case."""
-    schema = known.schema
+    schema, about = known.schema, rest[:2]
     try:
         if says_nothing:
             nothing = (Record(Form.NOTHING),) * len(schema.entries)
@@ -427,7 +437,7 @@ def _describe(
         else:
             records, sources = _look_at(parts, schema, known.records)
         counts, epochs = tuple(part.update_count for part in parts), tuple(part.epoch for part in parts)
-        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, epochs, *about, meaning)
+        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, epochs, *rest)
         if records is not known.records or known.about != about:
             known.records, known.said, known.layout = records, encode_said(manifest), None
             known.about = about
@@ -435,6 +445,25 @@ def _describe(
     except Exception as error:  # it is raised on every rank, from this one
         manifest = Manifest(Status.ERROR, sequence, known.fingerprint, label, message=_message_of(error))
         return pack(manifest, [], buffers), [], error
+
+
+def describe_alone(
+    parts: Sequence[Part], transport: Transport, label: str
+) -> tuple[Schema, Manifest, int, list[list[Tensor]]]:
+    """Say what this rank would say in a sync, without one.
+
+    Returns:
+        What takes part, what this rank says of it, how many bytes that takes, and the tensors of each state.
+    """
+    parts = sorted(parts, key=lambda part: part.path)
+    brought = taken_apart(parts)
+    schema = schema_of(brought)
+    records, sources = _look_at(brought, schema, ())
+    counts, epochs = tuple(part.update_count for part in brought), tuple(part.epoch for part in brought)
+    about = encode_blocks(parts), caller_of(transport)
+    samples = in_runs([part.samples for part in brought])
+    manifest = Manifest(Status.OK, 0, schema.fingerprint, label, counts, records, epochs, *about, 0, samples)
+    return schema, manifest, len(encode_manifest(manifest)), sources
 
 
 def _look_at(
@@ -476,6 +505,18 @@ def _describe_entry(parts: Sequence[Part], entry: Entry) -> tuple[Record, list[T
     return record, tensors
 
 
+def _tell(parts: Sequence[Part], tally: Tally) -> None:
+    """Let whoever wants to know it hear what all ranks brought."""
+    for index, part in enumerate(parts):
+        if part.heard is not None:
+            part.heard(tally, index)
+
+
+def _tally_of(manifests: Sequence[Manifest], label: str) -> Tally:
+    told = [(*m.update_counts, *out_of_runs(m.samples, len(m.update_counts))) for m in manifests]
+    return Tally(told, (1,) * len(manifests[0].update_counts), label)
+
+
 def _message_of(error: BaseException) -> str:
     """Give the message of an error, and the last line of its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -488,7 +529,8 @@ def _full_manifests(manifests: Sequence[Manifest], entries: int, parts: int) -> 
     full = []
     for rank, manifest in enumerate(manifests):
         if manifest.status is Status.JOINED:
-            manifest = replace(manifest, update_counts=(0,) * parts, records=(Record(Form.NOTHING),) * entries)
+            nothing = (Record(Form.NOTHING),) * entries
+            manifest = replace(manifest, update_counts=(0,) * parts, records=nothing, samples=in_runs([0] * parts))
         if len(manifest.records) != entries or len(manifest.update_counts) != parts:
             raise PacketError(f"the manifest of rank {rank} does not fit its own fingerprint.")
         full.append(manifest)

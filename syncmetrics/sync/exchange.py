@@ -63,9 +63,10 @@ class Arrived:
         headers: In rank order.
         manifests: In rank order.
         packets: Of shape `(world_size, packet size)`, uint8, on the CPU.
+        incoming: The memory of `packets`.
         counts: For each metric the number of updates of all ranks, if all say the same as this one and nothing more is
             decoded: then there are neither headers nor manifests.
-        incoming: The memory of `packets`.
+        told: As in a `Tally`, then.
     """
 
     headers: tuple[Header, ...]
@@ -73,6 +74,7 @@ class Arrived:
     packets: Tensor
     incoming: memoryview
     counts: list[int] | None = None
+    told: Tensor | Sequence[Sequence[int]] = ()
 
     @property
     def entered(self) -> list[int]:
@@ -133,7 +135,9 @@ def _fill(layout: Layout, sources: Sequence[Sequence[Tensor]]) -> None:
         write_rows(tensors, place)
 
 
-def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said, parts: int | None = None) -> Arrived:
+def exchange(
+    route: Route, packet: Packet, buffers: Buffers, said: Said, parts: tuple[int, int] | None = None
+) -> Arrived:
     """Send a packet and receive all packets; and the rest of the manifests, if one was larger than a packet.
 
     Collective: every rank of the group must call this.
@@ -143,7 +147,8 @@ def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said, parts: 
         packet: What this rank sends.
         buffers: Where the packets arrive.
         said: What was decoded before.
-        parts: How many metrics take part, if nothing needs to be decoded where all ranks say the same.
+        parts: How many metrics take part, and how many different numbers of samples this rank tells of them, if nothing
+            needs to be decoded where all ranks say the same.
 
     Raises:
         SchemaMismatchError: A rank sent something else.
@@ -151,9 +156,9 @@ def exchange(route: Route, packet: Packet, buffers: Buffers, said: Said, parts: 
     size = packet.data.numel()
     packets = _gather_packets(route, buffers)
     if parts is not None:
-        counts = counts_if_alike(packets, packet.data, buffers.incoming, buffers.outgoing, len(packet.manifest), parts)
-        if counts is not None:
-            return Arrived((), (), packets, buffers.incoming, counts)
+        alike = counts_if_alike(packets, packet.data, buffers.incoming, buffers.outgoing, len(packet.manifest), *parts)
+        if alike is not None:
+            return Arrived((), (), packets, buffers.incoming, *alike)
     headers, bodies, incoming = [], [], buffers.incoming
     for rank in range(route.transport.world_size):
         at = rank * size

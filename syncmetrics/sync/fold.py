@@ -14,6 +14,7 @@ from syncmetrics.errors import StateError
 from syncmetrics.states.joined import JoinedRows, Run
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.reductions import cat_rows, finish_sum, wide_dtype
+from syncmetrics.states.samples import UNKNOWN
 from syncmetrics.states.spec import State, States
 from syncmetrics.sync.manifest import Entry, Form, Manifest, Part, Record, Schema, schema_of
 from syncmetrics.sync.packet import decode_bundle, from_bytes
@@ -32,11 +33,13 @@ class Merged:
         update_count: Number of updates of all ranks together.
         blocks: What several metrics have, each block of them by itself, if they share their states, but not on every
             rank; there is nothing else then.
+        samples: Number of samples in the states, where they are to be merged into local ones.
     """
 
     states: States
     update_count: int
     blocks: tuple[tuple[tuple[str, ...], Merged], ...] = ()
+    samples: int = UNKNOWN
 
 
 def fold(

@@ -22,7 +22,9 @@ from syncmetrics.states.epoch import NEW
 from syncmetrics.states.joined import Run, runs_of
 from syncmetrics.states.reductions import promote
 from syncmetrics.states.rows import RowBuffer
+from syncmetrics.states.samples import UNKNOWN
 from syncmetrics.states.spec import State, States, StateSpec, check_value, say_default
+from syncmetrics.sync.tally import Heard, Runs
 
 __all__ = [
     "STEP",
@@ -65,6 +67,8 @@ class Part:
         settings: What `update` and `compute` of each of these metrics read besides: its name, and attributes with their
             values. It must be the same on every rank.
         blocks: If they do not have the same on this rank: for each of them the place of the first that has what it has.
+        samples: Number of samples in the states; negative if it is unknown.
+        heard: Gets what all ranks brought, once that is known.
     """
 
     path: str
@@ -78,6 +82,8 @@ class Part:
     each: Callable[[], Sequence[Part]] | None = None
     blocks: tuple[int, ...] = ()
     settings: Settings = ()
+    samples: int = UNKNOWN
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +190,7 @@ class Manifest:
         message: Why it cannot take part; or, if it can, which metrics do not share that share on other ranks.
         caller: The thread that syncs, if it is not the one that usually does.
         meaning: Stable 32-bit hash of what else changes the value: settings of the metrics, and who receives it.
+        samples: Numbers of samples of the parts, in the order of the sorted paths, run-length coded.
     """
 
     status: Status
@@ -196,6 +203,7 @@ class Manifest:
     message: str = ""
     caller: str = ""
     meaning: int = 0
+    samples: Runs = ()
 
 
 def meaning_of(parts: Sequence[Part], dst: int | None) -> int:

@@ -19,6 +19,7 @@ from syncmetrics.states.store import Appended, Holder, Mode, Store
 from syncmetrics.sync.fold import Merged
 from syncmetrics.sync.manifest import STEP, Part, Settings
 from syncmetrics.sync.route import Route
+from syncmetrics.sync.tally import Heard, Tally
 
 __all__ = ["Node", "Syncable", "Together", "absorb", "by_route"]
 
@@ -90,6 +91,15 @@ class HasSettings(Protocol):
 
     def _note_step(self) -> None:
         """Count a synced step."""
+        ...
+
+    def _hear(self, tally: Tally, index: int) -> None:
+        """Keep what all ranks brought to the last sync, and which of its metrics this one was."""
+        ...
+
+    @property
+    def _heard(self) -> tuple[Tally, int] | None:
+        """What was kept."""
         ...
 
 
@@ -242,9 +252,14 @@ class Node:
             epoch,
             names,
             # Whoever asks for these has compared the settings.
-            lambda: [part_of(name, holder, ()) for name, holder in self.holders],
+            lambda: [
+                replace(part_of(name, holder, ()), heard=self._hear_of(place))
+                for place, (name, holder) in enumerate(self.holders)
+            ],
             blocks,
             settings,
+            part.samples,
+            self._hear,
         )
 
     def _local_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
@@ -252,11 +267,42 @@ class Node:
         if store.appended or store.aside:
             store.check_appended(self.label)
         states, update_count = store.local
-        return Part(path, holder.specs, states, update_count, store.device, self.merge, holder.epoch, settings=settings)
+        return Part(
+            path,
+            holder.specs,
+            states,
+            update_count,
+            store.device,
+            self.merge,
+            holder.epoch,
+            settings=settings,
+            samples=store.local_samples,
+            heard=self._hear if len(self.holders) == 1 else None,  # of several, whoever asks says who hears
+        )
 
     def _shown_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
         store = holder.store
-        return Part(path, holder.specs, store.states, store.update_count, store.device, self.merge, settings=settings)
+        return Part(
+            path,
+            holder.specs,
+            store.states,
+            store.update_count,
+            store.device,
+            self.merge,
+            settings=settings,
+            samples=store.samples,
+            heard=self._hear if len(self.holders) == 1 else None,  # of several, whoever asks says who hears
+        )
+
+    def _hear_of(self, place: int) -> Heard:
+        """Give what tells one of several metrics what all ranks brought."""
+        return replace(self, holders=self.holders[place : place + 1], metrics=self.metrics[place : place + 1])._hear
+
+    def _hear(self, tally: Tally, index: int) -> None:
+        for ref in self.metrics:
+            metric = ref()
+            if metric is not None:
+                metric._hear(tally, index)
 
     def show(self, result: Merged, route: Route | None = None, mode: Mode = Mode.SYNCED) -> None:
         """Show the states of all ranks."""
@@ -383,12 +429,15 @@ def absorb(arrived: Iterable[tuple[Node, Holder, Merged, Mapping[str, Appended]]
         StateError: Something does not fit; nothing is changed.
     """
     merged = [(node, holder, delta, _merge(node, holder, delta), new) for node, holder, delta, new in arrived]
-    before = [(holder, holder.store.states, holder.store.update_count, holder.lengths()) for _, holder, *_ in merged]
+    before = [
+        (holder, holder.store.states, holder.store.update_count, holder.lengths(), holder.store.samples)
+        for _, holder, *_ in merged
+    ]
     try:
         _take_over(merged)
     except BaseException:  # an interrupt: no metric has half of a batch, nor one of them what another has not
-        for holder, states, update_count, lengths in before:
-            holder.undo(holder.store, states, update_count, lengths)
+        for holder, states, update_count, lengths, samples in before:
+            holder.undo(holder.store, states, update_count, lengths, samples)
         raise
 
 
@@ -399,11 +448,11 @@ def _take_over(merged: Iterable[tuple[Node, Holder, Merged, States, Mapping[str,
             continue
         store = holder.store
         if not holder.lists:
-            store.grow(states, store.update_count + delta.update_count)
+            store.grow(states, store.update_count + delta.update_count, store.samples + delta.samples)
             continue
         if node.merge is None:
             states = grow(node.specs, store.states, delta.states, states)
-        store.grow(states, store.update_count + delta.update_count)
+        store.grow(states, store.update_count + delta.update_count, store.samples + delta.samples)
         store.take_appended(holder.lists, appended, node.label)
 
 

@@ -25,6 +25,7 @@ from syncmetrics.errors import PacketError
 from syncmetrics.states.joined import SCALAR, Run
 from syncmetrics.states.plain import decode_plain, encode_plain
 from syncmetrics.sync.manifest import Form, Manifest, Record, Status
+from syncmetrics.sync.tally import Runs
 
 __all__ = [
     "ALIGNMENT",
@@ -50,7 +51,7 @@ __all__ = [
     "write_bytes",
 ]
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 ALIGNMENT = 16
 
 _MAGIC = b"syncmet\x00"
@@ -63,7 +64,7 @@ _MAX_BYTES = 1 << 62
 #: No manifest is larger: so much is allocated at most for what a rank claims to have to say.
 MAX_MANIFEST_BYTES = 256 << 20
 _STATUSES = {int(status): status for status in Status}
-_COUNT = struct.Struct("<q")
+_COUNTS = struct.Struct("<II")
 
 
 def packet_size(world_size: int) -> int:
@@ -147,8 +148,12 @@ def encode_manifest(manifest: Manifest, said: bytes | None = None) -> bytes:
     said = encode_said(manifest) if said is None else said
     if manifest.status is not Status.OK:
         return said
-    count = len(manifest.update_counts)
-    return struct.pack(f"<{2 * count + 1}q", count, *manifest.update_counts, *manifest.epochs) + said
+    count, runs = len(manifest.update_counts), manifest.samples
+    samples = [samples for samples, _ in runs]
+    # Of a single run the length is known: it is what almost every sync has.
+    lengths = [length for _, length in runs] if len(runs) > 1 else []
+    numbers = (*manifest.update_counts, *samples, *lengths, *manifest.epochs)
+    return _COUNTS.pack(count, len(runs)) + struct.pack(f"<{len(numbers)}q", *numbers) + said
 
 
 def encode_said(manifest: Manifest) -> bytes:
@@ -185,7 +190,7 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
         PacketError: The bytes are something else.
     """
     try:
-        counts, epochs, said = _split(data) if header.status is Status.OK else ((), (), data)
+        counts, samples, epochs, said = _split(data) if header.status is Status.OK else ((), (), (), data)
         found = None if known is None else known.get(said)
         if found is None:
             found = _decode_said(header.status, said)
@@ -203,6 +208,7 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
             message,
             caller,
             header.meaning,
+            samples,
         )
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error) as error:
         raise PacketError(f"a manifest cannot be decoded: {error}") from error
@@ -212,18 +218,20 @@ def decode_manifest(header: Header, data: bytes, known: Said | None = None) -> M
 Said: TypeAlias = "dict[bytes, tuple[str, tuple[Record, ...], str, str]]"
 
 
-def _split(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], bytes]:
-    (count,) = _COUNT.unpack_from(data)
-    if not 0 <= count <= len(data):
-        raise ValueError(f"{count!r} is not a number of metrics")
-    counts = struct.unpack_from(f"<{count}q", data, _COUNT.size)
-    if count and min(counts) < 0:
-        raise ValueError("a negative number of updates")
-    at = _COUNT.size + 8 * count
-    epochs = struct.unpack_from(f"<{count}q", data, at)
-    if count and min(epochs) < 0:
-        raise ValueError("a negative epoch")
-    return counts, epochs, data[at + 8 * count :]
+def _split(data: bytes) -> tuple[tuple[int, ...], Runs, tuple[int, ...], bytes]:
+    count, runs = _COUNTS.unpack_from(data)
+    if count > len(data) or runs > count:
+        raise ValueError(f"{count} is not a number of metrics, or {runs} not one of different numbers of samples")
+    several = runs if runs > 1 else 0
+    numbers = struct.unpack_from(f"<{2 * count + runs + several}q", data, _COUNTS.size)
+    counts, samples = numbers[:count], numbers[count : count + runs]
+    lengths = numbers[count + runs : count + runs + several] or (count,) * runs
+    epochs = numbers[count + runs + several :]
+    if min((*counts, *epochs), default=0) < 0:
+        raise ValueError("a negative number of updates, or epoch")
+    if min(samples, default=0) < -1 or min(lengths, default=1) < 1 or (runs and sum(lengths) != count):
+        raise ValueError("an impossible number of samples")
+    return counts, tuple(zip(samples, lengths, strict=True)), epochs, data[_COUNTS.size + 8 * len(numbers) :]
 
 
 def _decode_said(status: Status, data: bytes) -> tuple[str, tuple[Record, ...], str, str]:

@@ -16,7 +16,7 @@ from syncmetrics.sync.packet import as_bytes, from_bytes
 from syncmetrics.sync.ragged import share_pieces
 from syncmetrics.sync.route import Route
 
-__all__ = ["cut_evenly", "reduce_in_slices"]
+__all__ = ["arriving_bytes", "cut_evenly", "reduce_in_slices"]
 
 #: Bytes that go out at a time: what arrives stays in the cache until it is reduced.
 STEP_BYTES = 8 << 20
@@ -49,10 +49,9 @@ def reduce_in_slices(
     world_size, itemsize = transport.world_size, source.dtype.itemsize
     result = torch.empty_like(source, memory_format=torch.contiguous_format)
     sent, reduced = as_bytes(source), as_bytes(result)
-    step = max(world_size, min(STEP_BYTES, route.max_chunk_bytes // 2) // itemsize)
-    arrived = torch.empty(
-        (-(-min(step, source.numel()) // world_size)) * itemsize * world_size, dtype=torch.uint8, device=source.device
-    )
+    step = _step(route, itemsize)
+    nbytes = arriving_bytes(route, source.numel(), itemsize)
+    arrived = torch.empty(nbytes, dtype=torch.uint8, device=source.device)
     flat_offset = None if offset is None else _spread(offset, source)
     pieces = []
     yield
@@ -78,6 +77,17 @@ def reduce_in_slices(
         for chunk in pieces:
             transport.gather(chunk, route.dst, timeout=route.timeout, what=route.what)
     return result
+
+
+def _step(route: Route, itemsize: int) -> int:
+    """Give how many elements go out at a time."""
+    return max(route.transport.world_size, min(STEP_BYTES, route.max_chunk_bytes // 2) // itemsize)
+
+
+def arriving_bytes(route: Route, numel: int, itemsize: int) -> int:
+    """Give how much memory the slices of all ranks take that arrive at a time."""
+    world_size = route.transport.world_size
+    return -(-min(_step(route, itemsize), numel) // world_size) * itemsize * world_size
 
 
 def _typed(data: Tensor, dtype: torch.dtype) -> Tensor:

@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -36,6 +37,7 @@ class Job:
     timeout: float
     backend: str
     environment: dict[str, str]
+    keeps_output: bool = False
 
     @property
     def task(self) -> Path:
@@ -53,6 +55,10 @@ class Job:
     def stack(self, rank: int) -> Path:
         """Give the file in which a rank that is stuck says where."""
         return self.directory / f"stack-{rank}"
+
+    def output(self, rank: int, stream: str) -> Path:
+        """Give the file into which a rank writes its "stdout" or "stderr", if that is kept."""
+        return self.directory / f"{stream}-{rank}"
 
 
 def pack(value: Any) -> bytes:
@@ -81,7 +87,11 @@ def rank_main(job: Job, rank: int, line: Connection) -> None:
     torch.set_num_threads(1)
     released = threading.Event()
     threading.Thread(target=_watch_parent, args=(line, released), daemon=True).start()
+    if job.keeps_output:
+        _keep_output(job, rank)
     report = _run(job, rank)
+    sys.stdout.flush()
+    sys.stderr.flush()
     # By way of a file: the parent then never waits for the rest of a message, and no file descriptor has to outlive us.
     job.report(rank).write_bytes(pickle.dumps(report))
     line.send_bytes(b"!")
@@ -89,6 +99,18 @@ def rank_main(job: Job, rank: int, line: Connection) -> None:
         _leave_group()
     released.wait()
     _leave_group()
+
+
+def _keep_output(job: Job, rank: int) -> None:
+    """Let all that this process writes, and those that it starts, go into files of its own."""
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.flush()
+        file = os.open(job.output(rank, ("stdout", "stderr")[number - 1]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    # To the descriptor itself, line by line: what a rank that dies has said before is what one wants to read.
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _watch_parent(line: Connection, released: threading.Event) -> None:
@@ -106,8 +128,11 @@ def _run(job: Job, rank: int) -> Report:
         fn, args = unpack(job.task.read_bytes())
         _join_group(job, rank)
         value = pack(fn(rank, job.world_size, *args))
-    except BaseException:  # SystemExit as well: whatever ends the function is what the caller wants to read
-        return "raised", time.monotonic(), traceback.format_exc()
+    except BaseException as error:  # SystemExit as well: whatever ends the function is what the caller wants to read
+        when, frames = time.monotonic(), error.__traceback__
+        if frames is not None and frames.tb_next is not None:  # the first is this function, of which nobody asked
+            frames = frames.tb_next
+        return "raised", when, "".join(traceback.format_exception(type(error), error, frames))
     return "returned", time.monotonic(), value
 
 

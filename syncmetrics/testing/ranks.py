@@ -24,7 +24,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -54,6 +54,8 @@ class Outcome:
         error: The traceback, or the sentence that says how the rank ended. Empty if it returned.
         exit_code: The exit code of a rank that died: negative for a signal.
         when: The `time.monotonic()` at which it ended, as well as it is known.
+        stdout: What it wrote to its standard output, if that was kept.
+        stderr: What it wrote to its standard error, likewise.
     """
 
     rank: int
@@ -62,6 +64,8 @@ class Outcome:
     error: str = ""
     exit_code: int | None = None
     when: float = 0.0
+    stdout: str = ""
+    stderr: str = ""
 
 
 class RanksFailedError(RuntimeError):
@@ -116,7 +120,12 @@ def run_ranks(
 
 
 def run_ranks_outcomes(
-    fn: Callable[..., Any], world_size: int, *args: Any, timeout: float = 60.0, backend: str = "gloo"
+    fn: Callable[..., Any],
+    world_size: int,
+    *args: Any,
+    timeout: float = 60.0,
+    backend: str = "gloo",
+    keep_output: bool = False,
 ) -> list[Outcome]:
     """Run `fn` as `run_ranks` does, and return what became of each rank instead of raising.
 
@@ -128,6 +137,7 @@ def run_ranks_outcomes(
         *args: Further arguments.
         timeout: Seconds for the whole call.
         backend: Backend of the process group.
+        keep_output: Whether what each rank writes is kept in its outcome, and goes nowhere else.
 
     Returns:
         One outcome a rank, in rank order.
@@ -142,7 +152,7 @@ def run_ranks_outcomes(
     task = _pickle_task(fn, args)
     server = server_of(fn, timeout)
     with tempfile.TemporaryDirectory(prefix="syncmetrics-ranks-") as name:
-        job = Job(Path(name), world_size, timeout, backend, dict(os.environ))
+        job = Job(Path(name), world_size, timeout, backend, dict(os.environ), keep_output)
         job.task.write_bytes(task)
         crew: list[_Rank] = []
         try:
@@ -152,7 +162,7 @@ def run_ranks_outcomes(
             _wait(crew, deadline)
             _dump_stacks(crew)
             _release(crew)
-            return [_outcome(job, member) for member in crew]
+            return [_with_output(job, _outcome(job, member)) for member in crew]
         finally:
             _kill(crew)
 
@@ -273,9 +283,19 @@ def _outcome(job: Job, member: _Rank) -> Outcome:
     return Outcome(rank, "returned", value=unpack(content), when=when)
 
 
+def _with_output(job: Job, outcome: Outcome) -> Outcome:
+    if not job.keeps_output:
+        return outcome
+    paths = {stream: job.output(outcome.rank, stream) for stream in ("stdout", "stderr")}
+    found = {s: path.read_text("utf-8", "replace") if path.exists() else "" for s, path in paths.items()}
+    return replace(outcome, stdout=found["stdout"], stderr=found["stderr"])
+
+
 def _stack(job: Job, rank: int) -> str:
     path = job.stack(rank)
-    text = path.read_text().strip() if path.exists() else ""
+    lines = path.read_text().strip().splitlines() if path.exists() else []
+    ours = [place for place, line in enumerate(lines) if line.endswith(" in _run") and "child.py" in line]
+    text = "\n".join(lines[: ours[0]] if ours else lines)  # below that is how the rank was started
     return f" It was here:\n{text}" if text else ""
 
 

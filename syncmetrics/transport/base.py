@@ -297,9 +297,9 @@ def span_of(pieces: Sequence[Tensor]) -> Tensor | None:
     """Give the buffer that the pieces are all of, one behind another; None if they lie apart."""
     filled = [piece for piece in pieces if piece.numel()] or list(pieces[:1])
     first, total = filled[0], sum(piece.numel() for piece in filled)
-    end = first.data_ptr()
+    end = first.storage_offset()  # of bytes; a tensor without data has no address
     for piece in filled:
-        if piece.data_ptr() != end or piece.untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
+        if piece.storage_offset() != end or piece.untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
             return None
         end += piece.numel()
     return first.as_strided((total,), (1,))

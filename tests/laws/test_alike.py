@@ -105,23 +105,26 @@ def test_the_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.integers(1, 5), st.integers(2, 40), st.data(), st.sampled_from([0, 64]))
 def test_every_other_byte_is_seen(parts: int, world: int, data: st.DataObject, few: int) -> None:
-    size, manifest_bytes = 1024, 8 + 16 * parts + data.draw(st.integers(1, 200))
+    runs = data.draw(st.integers(1, parts))
+    size, manifest_bytes = 1024, 8 + 16 * parts + 8 * runs + data.draw(st.integers(1, 200))
     outgoing, mine = shared_bytes(size)
     incoming, arrived = shared_bytes(world * size)
     mine.copy_(torch.randint(0, 255, (size,), dtype=torch.uint8))
-    counts = slice(HEADER_BYTES + 8, HEADER_BYTES + 8 + 8 * parts)
-    mine[counts] = torch.arange(1, parts + 1).view(torch.uint8)
+    counts = slice(HEADER_BYTES + 8, HEADER_BYTES + 8 + 8 * (parts + runs))
+    mine[counts] = torch.arange(1, parts + runs + 1).view(torch.uint8)
     packets = arrived.view(world, size)
     packets.copy_(mine.expand(world, size))
     at = data.draw(st.integers(0, size - 1))
     packets[data.draw(st.integers(0, world - 1)), at] += 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alike, "FEW", few)
-        found = alike.counts_if_alike(packets, mine, incoming, outgoing, manifest_bytes, parts)
+        found = alike.counts_if_alike(packets, mine, incoming, outgoing, manifest_bytes, parts, runs)
     is_free = alike.ENTERED <= at < HEADER_BYTES or counts.start <= at < counts.stop
     assert (found is not None) == (is_free or at >= HEADER_BYTES + manifest_bytes)
     if found is not None:
-        assert len(found) == parts
+        updates, told = found
+        assert updates == [sum(int(row[index]) for row in told) for index in range(parts)]
+        assert [len(row) for row in told] == [parts + runs] * world
 
 
 def test_no_work_grows_in_python_with_the_ranks() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from syncmetrics import Metric, MetricCollection, SumMetric
 from syncmetrics.cli.app import app
 from syncmetrics.testing import verify
-from syncmetrics.testing.verify import NoBatchesError
+from syncmetrics.testing.verification import NoBatchesError
 from tests.natives import ROWS
 from tests.natives.verified import report_of
 from tests.zoo import ZOO, CountInFloat32, EditsItsInput, WrongReduction

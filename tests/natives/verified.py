@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from syncmetrics.testing import verify
-from syncmetrics.testing.verify import Report
+from syncmetrics.testing.verification import Report
 from tests.natives import ROWS
 from tests.natives.native import Native, generator
 

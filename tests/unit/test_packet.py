@@ -215,7 +215,7 @@ def test_no_header(data: bytes, words: str) -> None:
 def test_a_header_of_another_version_and_of_another_status() -> None:
     whole = bytearray(encode_header(Header(Status.OK, 1, 2, 3)))
     whole[8] += 1
-    with pytest.raises(PacketError, match="version 6, this process 5"):
+    with pytest.raises(PacketError, match="version 7, this process 6"):
         decode_header(bytes(whole))
     whole[8] -= 1
     whole[10] = 9

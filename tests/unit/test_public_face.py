@@ -34,8 +34,8 @@ def imported_in(file: Path) -> set[str]:
     tree = ast.parse(file.read_text())
     names = {
         alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "typing")
         for alias in node.names
     }
     return {name for name in names if not name.startswith("_")}

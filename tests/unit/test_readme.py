@@ -12,9 +12,11 @@ PAGES = (
     "README.md",
     "docs/adapters.md",
     "docs/async.md",
+    "docs/coverage.md",
     "docs/doctor.md",
     "docs/metric.md",
     "docs/plotting.md",
+    "docs/scaling.md",
     "docs/wrappers.md",
 )
 TEXTS = [(ROOT / name).read_text() for name in PAGES]

@@ -20,9 +20,9 @@ from torch.utils import backend_registration
 from syncmetrics.metric.value import evaluate, is_in_states
 from syncmetrics.states import spec as spec_module
 from syncmetrics.states.spec import StateSpec
-from syncmetrics.testing.verify.batches import Drawn, written
-from syncmetrics.testing.verify.report import Check, Mistake, Outcome
-from syncmetrics.testing.verify.subject import Subject, alike, is_one_metric, said, specs_of
+from syncmetrics.testing.verification.batches import Drawn, written
+from syncmetrics.testing.verification.report import Check, Mistake, Outcome
+from syncmetrics.testing.verification.subject import Subject, alike, is_one_metric, said, specs_of
 
 __all__ = ["PROBES", "is_neutral", "pretended_device", "without_values"]
 

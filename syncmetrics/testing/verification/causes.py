@@ -11,11 +11,11 @@ from torch import Tensor
 
 from syncmetrics.metric.again import attributes_of, changed
 from syncmetrics.states.spec import StateSpec, declare_state
-from syncmetrics.testing.verify.batches import Drawn
-from syncmetrics.testing.verify.laws import Law
-from syncmetrics.testing.verify.probes import is_neutral
-from syncmetrics.testing.verify.report import Mistake
-from syncmetrics.testing.verify.subject import Example, Subject, alike, specs_of
+from syncmetrics.testing.verification.batches import Drawn
+from syncmetrics.testing.verification.laws import Law
+from syncmetrics.testing.verification.probes import is_neutral
+from syncmetrics.testing.verification.report import Mistake
+from syncmetrics.testing.verification.subject import Example, Subject, alike, specs_of
 
 __all__ = ["cause_of", "is_meant"]
 
@@ -205,7 +205,7 @@ def _sums(metric: Any) -> dict[str, Tensor]:
 
 def _is_mean_of_means(subject: Subject) -> bool:
     """Whether batches of one size give what one batch gives, and batches of other sizes do not."""
-    from syncmetrics.testing.verify.laws import LAWS
+    from syncmetrics.testing.verification.laws import LAWS
 
     (law,) = (one for one in LAWS if one.key == "batching")
     even = [Example(1, tuple(Drawn(2, key + i) for i in range(3)), (0, 0, 0)) for key in (1, 5, 9)]

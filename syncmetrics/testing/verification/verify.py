@@ -13,12 +13,12 @@ import torch
 
 from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.optional import load
-from syncmetrics.testing.verify.batches import Batches, Drawn, draw_for, given
-from syncmetrics.testing.verify.causes import cause_of, is_meant
-from syncmetrics.testing.verify.laws import LAWS, Law
-from syncmetrics.testing.verify.probes import PROBES
-from syncmetrics.testing.verify.report import Check, Mistake, Report
-from syncmetrics.testing.verify.subject import Example, Subject, quietly
+from syncmetrics.testing.verification.batches import Batches, Drawn, draw_for, given
+from syncmetrics.testing.verification.causes import cause_of, is_meant
+from syncmetrics.testing.verification.laws import LAWS, Law
+from syncmetrics.testing.verification.probes import PROBES
+from syncmetrics.testing.verification.report import Check, Mistake, Report
+from syncmetrics.testing.verification.subject import Example, Subject, quietly
 
 __all__ = ["verify"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.states.spec import StateSpec
-from syncmetrics.testing.verify.batches import Batch, Batches, Drawn, written
+from syncmetrics.testing.verification.batches import Batch, Batches, Drawn, written
 from syncmetrics.transport.threads import run_threads
 
 __all__ = ["Example", "Subject", "alike", "quietly", "said", "specs_of"]

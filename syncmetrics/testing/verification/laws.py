@@ -16,8 +16,8 @@ import torch
 from syncmetrics.checkpoint import load_state, save_state
 from syncmetrics.metric import Metric
 from syncmetrics.metric.module import StatefulModule
-from syncmetrics.testing.verify.batches import Drawn, joined
-from syncmetrics.testing.verify.subject import Example, Subject, alike, said
+from syncmetrics.testing.verification.batches import Drawn, joined
+from syncmetrics.testing.verification.subject import Example, Subject, alike, said
 from syncmetrics.transport.threads import run_threads
 
 __all__ = ["LAWS", "Law"]
