@@ -128,8 +128,9 @@ class BootStrapper(Metric):
         if self.std:
             found["std"] = exact.std(0)
         if self.quantile is not None:
-            wanted = torch.tensor(self.quantile, dtype=exact.dtype, device=exact.device)
-            found["quantile"] = torch.quantile(exact, wanted, dim=0)
+            wide = exact if exact.dtype in (torch.float32, torch.float64) else exact.float()  # torch takes no others
+            wanted = torch.tensor(self.quantile, dtype=wide.dtype, device=wide.device)
+            found["quantile"] = torch.quantile(wide, wanted, dim=0).to(exact.dtype)
         if self.raw:
             found["raw"] = values
         return found

@@ -18,7 +18,7 @@ from syncmetrics.cli.app import app
 from syncmetrics.testing import verify
 from syncmetrics.testing.verification import NoBatchesError
 from tests.natives import ROWS
-from tests.natives.verified import report_of
+from tests.natives.verified import MEANT, is_right, report_of
 from tests.zoo import ZOO, CountInFloat32, EditsItsInput, WrongReduction
 
 #: Fewer than a user's run draws: the mistakes of the zoo show at once.
@@ -67,7 +67,13 @@ def _run(code: str) -> None:
 def test_none_is_found_in_ours(row: Any) -> None:
     """All rows: `scripts/metrics verify`."""
     report = report_of(row, examples=EXAMPLES)
-    assert report.ok, str(report)
+    assert is_right(row, report), str(report)
+
+
+def test_what_is_found_in_ours_and_meant_is_found() -> None:
+    rows = {row.name: row for row in ROWS}
+    for name, mistake in MEANT.items():
+        assert mistake in {one.name for one in report_of(rows[name], examples=1).mistakes}
 
 
 def test_a_collection_is_verified_as_one() -> None:

@@ -6,6 +6,6 @@ what is behind a broken law, and `report` says all of it.
 
 from syncmetrics.testing.verification.batches import NoBatchesError
 from syncmetrics.testing.verification.report import Check, Mistake, Report
-from syncmetrics.testing.verification.verify import verify
+from syncmetrics.testing.verification.verifier import verify
 
 __all__ = ["Check", "Mistake", "NoBatchesError", "Report", "verify"]
