@@ -267,16 +267,17 @@ def _sync_apart(
 def _judge(label: str, known: Known, manifests: tuple[Manifest, ...], arrived: Arrived, buffers: Buffers) -> Verdict:
     """Check the manifests and plan; or take the plan of the last time, if every rank says what it said then."""
     touched = tuple(count > 0 for m in manifests for count in m.update_counts)
+    sizes = tuple(header.manifest_bytes for header in arrived.headers)
     verdict = known.verdict
-    if verdict is not None and verdict.holds(manifests, touched, buffers):
+    if verdict is not None and verdict.holds(manifests, sizes, touched, buffers):
         return verdict
     schema = known.schema
     check_manifests(label, schema, manifests)
-    plan = plan_sync(schema, manifests, [h.manifest_bytes for h in arrived.headers], arrived.packets.shape[1])
+    plan = plan_sync(schema, manifests, sizes, arrived.packets.shape[1])
     values = values_inside(plan, manifests, arrived.packets) if plan.is_inside else None
     sums = () if values is None else simple_sums(schema, plan, manifests, values)
     said = tuple(m.records for m in manifests)
-    verdict = known.verdict = Verdict(said, touched, plan, values, sums, buffers)
+    verdict = known.verdict = Verdict(said, sizes, touched, plan, values, sums, buffers)
     return verdict
 
 

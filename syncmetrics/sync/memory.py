@@ -79,6 +79,7 @@ class Verdict:
 
     Attributes:
         said: What each of them said besides its numbers.
+        sizes: How many bytes that took, behind which the states lie.
         touched: Which metrics have seen an update, rank by rank.
         plan: What had to be sent.
         values: Where the states of all ranks lie in the buffers, if nothing had to be sent.
@@ -88,16 +89,20 @@ class Verdict:
     """
 
     said: tuple[tuple[Record, ...], ...]
+    sizes: tuple[int, ...]
     touched: tuple[bool, ...]
     plan: SyncPlan
     values: list[list[Tensor] | Tensor] | None
     sums: tuple[tuple[tuple[int, ...], tuple[list[Tensor], ...]], ...]
     buffers: Buffers
 
-    def holds(self, manifests: Sequence[Manifest], touched: tuple[bool, ...], buffers: Buffers) -> bool:
+    def holds(
+        self, manifests: Sequence[Manifest], sizes: tuple[int, ...], touched: tuple[bool, ...], buffers: Buffers
+    ) -> bool:
         """Whether the same follows from these manifests."""
         return (
             self.buffers is buffers
+            and self.sizes == sizes
             and self.touched == touched
             and len(self.said) == len(manifests)
             and all(before is m.records for before, m in zip(self.said, manifests, strict=True))
