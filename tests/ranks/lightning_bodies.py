@@ -49,6 +49,7 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="GPU available but not used.*")
+        warnings.filterwarnings("ignore", message="The `srun` command is available.*")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         yield
 
