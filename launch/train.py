@@ -1,4 +1,4 @@
-"""Train and evaluate a small network on all ranks, whichever launcher started them: what every recipe of this folder starts.
+"""Train and evaluate a small network on all ranks, whichever launcher started them. Every recipe here starts this.
 
 ::
 
@@ -89,7 +89,7 @@ def train(epochs: int, out: Path) -> list[dict[str, Any]]:
     if dist.is_initialized():
         model = DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    sampler = DistributedSampler(train_set, ranks, rank, drop_last=True)
+    sampler: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(train_set, ranks, rank, drop_last=True)
     loader = DataLoader(train_set, BATCH_SIZE, sampler=sampler)
     shard = DataLoader(eval_set, BATCH_SIZE, sampler=EvalSampler(eval_set, shuffle=False))
     metrics = MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro"), "loss": MeanMetric()})

@@ -1,4 +1,4 @@
-"""Two hosts on one machine: each has a network, a host name, an /etc/hosts and a /dev/shm of its own. Only root may make them."""
+"""Two hosts on one machine, with a network, a name, an /etc/hosts and a /dev/shm of their own. Only root makes them."""
 
 from __future__ import annotations
 
