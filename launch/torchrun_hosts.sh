@@ -33,6 +33,9 @@ fi
 # Without these two, torchrun looks up the name of this machine: to find out whether it is the first one, and to tell
 # the others how to reach it. Where that name is not known, or is an address of loopback, no machine finds the others.
 STORE="is_host=$([ "$HERE" = "$FIRST" ] && echo true || echo false)"
+# A machine counts as lost when it was silent for 15 s by the clocks of both. Where none may be lost, that does nothing
+# but harm machines whose clocks differ, so it is a day there.
+case "$HOSTS" in *:*) ALIVE=3 ;; *) ALIVE=17280 ;; esac
 # Without these, gloo looks up the name too, and NCCL takes the first interface that it finds.
 export GLOO_SOCKET_IFNAME="$INTERFACE" NCCL_SOCKET_IFNAME="$INTERFACE"
 # With gloo, processes that are started again must not find what those before them have left in the store.
@@ -41,5 +44,6 @@ export GLOO_SOCKET_IFNAME="$INTERFACE" NCCL_SOCKET_IFNAME="$INTERFACE"
 [ $# -gt 0 ] || set -- launch/train.py
 exec torchrun --nnodes "$HOSTS" --nproc-per-node "$RANKS" --max-restarts "$RESTARTS" \
     --rdzv-backend c10d --rdzv-endpoint "$FIRST:$PORT" --rdzv-id "$JOB" \
-    --rdzv-conf "$STORE,join_timeout=$PATIENCE,read_timeout=$PATIENCE" --local-addr "$HERE" \
+    --rdzv-conf "$STORE,keep_alive_max_attempt=$ALIVE,join_timeout=$PATIENCE,read_timeout=$PATIENCE" \
+    --local-addr "$HERE" \
     --log-dir "$LOGS" --tee 3 "$@"

@@ -1,4 +1,4 @@
-"""A Slurm cluster of this machine alone: munged, slurmctld and slurmd, with their files in one folder, for as long as a test."""
+"""A Slurm cluster of this machine alone: munged, slurmctld and slurmd, with their files in one folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     of_munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "log", "pid", "seed")]
     with ExitStack() as running:
         # `--force`: the folder of a test may be writable by others, which munge does not like.
-        _start(running, ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *of_munge], environment)
+        munged = ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *of_munge]
+        _start(running, munged, environment)
         _until(folder, lambda: (folder / "munge.socket").exists())
         _start(running, ["slurmctld", "-D", "-f", str(folder / "slurm.conf")], environment)
         _start(running, ["slurmd", "-D", "-f", str(folder / "slurm.conf"), "-N", host], environment)
