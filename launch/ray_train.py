@@ -4,8 +4,8 @@
 
     python launch/ray_train.py --workers 2
 
-Ray Train makes the process group before it calls the function, so that there is nothing to set up for the metrics. Ray
-shows what each worker prints with the rank before it, and keeps it in the folder of its session (`/tmp/ray` by default).
+Ray Train makes the process group before it calls the function, so that there is nothing to set up for the metrics. What
+each worker prints is shown with its process before it, and kept in the folder of Ray's session (`/tmp/ray` by default).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a recipe starts in the tests: a rank that counts its share of 101 samples and syncs. Run as a program: folder, task.
+"""What a recipe starts in the tests: a rank that counts its share of 101 samples and syncs. As a program: folder, task.
 
 `sync` writes what it found. `cut` says what it sees while the link between the hosts is cut, and syncs when it is back.
 """

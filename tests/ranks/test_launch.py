@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,12 @@ class Started:
         return text
 
     def kill(self) -> None:
-        """End what is left of it and of all that it has started."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
+        """End what is left of it. A launcher that is asked to end ends its ranks, which have sessions of their own."""
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, how)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
 
 
 def run(command: Sequence[str], folder: Path, **environment: str) -> str:
@@ -247,7 +247,7 @@ def answer(folder: Path) -> None:
 
 
 def test_a_host_whose_clock_is_an_hour_off(tmp_path: Path) -> None:
-    """The clock of a machine cannot be set for one process, so a library tells the processes of one host another time."""
+    """A clock cannot be set for one process, so a library tells the processes of one host another time."""
     if shutil.which("cc") is None:
         pytest.skip("there is no C compiler, for the library that tells a process a wrong time")
     library = tmp_path / "clock.so"
