@@ -52,6 +52,7 @@ def without_link(folder: Path, rank: int, metrics: MetricCollection) -> dict[str
     print(f"rank {rank}: {said['error']}", file=sys.stderr, flush=True)
     said["alone"] = values(alone(metrics))
     wait_for_word(folder, rank, "told")
+    set_sync_timeout(60.0)  # TCP tries again after a pause that has grown with the time without a link
     return said
 
 
