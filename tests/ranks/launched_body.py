@@ -40,9 +40,11 @@ def main(folder: Path, task: str) -> None:
 
 
 def without_link(folder: Path, rank: int, metrics: MetricCollection) -> dict[str, Any]:
-    """Meet, wait until the link is cut, try to sync, say what came of it, and wait until the link is back."""
+    """Sync, wait until the link is cut, try to sync, say what came of it, and wait until the link is back."""
+    before = MeanMetric()
+    before.update(rank)
+    before.compute()
     set_sync_timeout(TIMEOUT)
-    dist.barrier()
     wait_for_word(folder, rank, "here")
     start = time.monotonic()
     try:
