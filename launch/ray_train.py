@@ -35,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
     # EDIT: what the workers import and read must be where they are. A folder that all machines share is enough;
     # otherwise give `working_dir`, which Ray copies to them.
-    ray.init(address=options.address, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), **interface(options)}})
+    ray.init(
+        address=options.address,
+        include_dashboard=None if options.address else False,  # a cluster that ends with the script needs none
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), **interface(options)}},
+    )
     try:
         trainer = TorchTrainer(
             worker,

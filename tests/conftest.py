@@ -54,6 +54,7 @@ def _on_one_core() -> Iterator[None]:
 LONG = (
     "test_state_machine.py",
     "test_launch.py",
+    "test_launch_hosts.py",
     "test_lightning.py",
     "test_torchmetrics.py",
     "test_faults.py",

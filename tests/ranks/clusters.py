@@ -73,6 +73,19 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         yield environment
 
 
+def wait_for_job(job: str, environment: dict[str, str], seconds: float) -> str:
+    """Wait until a job has ended, and give its state. `sbatch --wait` looks less and less often."""
+    end = time.monotonic() + seconds
+    words = ["scontrol", "--oneliner", "show", "job", job]
+    while time.monotonic() < end:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        state = dict(word.split("=", 1) for word in done.stdout.split() if "=" in word).get("JobState", "UNKNOWN")
+        if state not in {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}:
+            return state
+        time.sleep(0.1)
+    return f"not ended after {seconds:g} s"
+
+
 def _start(running: ExitStack, command: list[str], environment: dict[str, str]) -> None:
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
