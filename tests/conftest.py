@@ -53,6 +53,8 @@ def _on_one_core() -> Iterator[None]:
 #: Files that take long, the longest first: workers that begin with these end together.
 LONG = (
     "test_state_machine.py",
+    "test_launch.py",
+    "test_launch_hosts.py",
     "test_lightning.py",
     "test_torchmetrics.py",
     "test_faults.py",

@@ -1,8 +1,7 @@
-"""Two hosts, as network namespaces with a pair of interfaces between them, and a link that is cut."""
+"""Two hosts, with a network and a memory of their own, and a link between them that is cut."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,53 +9,38 @@ from pathlib import Path
 
 import pytest
 
-NAMES = [f"sm{os.getpid()}a", f"sm{os.getpid()}b"]
-ADDRESSES = ["10.77.0.1", "10.77.0.2"]
+from tests.ranks.hosts import Host, cut_link, two_hosts
 
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def hosts() -> Iterator[list[str]]:
-    """Make the hosts; only root may."""
-    links = ["smva", "smvb"]
+def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
     try:
-        for name in NAMES:
-            ip("netns", "add", name)
-        ip("-n", NAMES[0], "link", "add", links[0], "type", "veth", "peer", "name", links[1], "netns", NAMES[1])
-        for name, link, address in zip(NAMES, links, ADDRESSES, strict=True):
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", link)
-            ip("-n", name, "link", "set", link, "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield links
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"network namespaces cannot be made here: {error}")
-    finally:
-        for name in NAMES:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=30, check=False)
+        with two_hosts(tmp_path) as made:
+            yield made
+    except OSError as error:
+        pytest.skip(f"hosts cannot be made here: {error}")
 
 
-def test_a_cut_link_is_told_on_both_sides_within_the_timeout_and_a_second(hosts: list[str]) -> None:
+def test_a_cut_link_is_told_on_both_sides_within_the_timeout_and_a_second(hosts: tuple[Host, Host]) -> None:
     """The side that has not the store of the process group asks it, and gets no answer."""
     program = [sys.executable, "-W", "ignore", "-m", "tests.ranks.two_hosts_body"]
     ranks = [
         subprocess.Popen(
-            ["ip", "netns", "exec", NAMES[rank // 2], *program, str(rank), ADDRESSES[0], hosts[rank // 2]],
-            cwd=Path(__file__).parents[2],
+            host.command(*program, str(rank), hosts[0].address, host.interface, cwd=ROOT),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        for rank in range(4)
+        for rank, host in enumerate(host for host in hosts for _ in range(2))
     ]
     try:
         for rank in ranks:
             assert rank.stdout is not None
             assert rank.stdout.readline().strip() == "[0.0, 1.0, 2.0, 3.0]"
-        ip("-n", NAMES[0], "link", "set", hosts[0], "down")
+        cut_link(hosts[0])
         for rank in ranks:
             assert rank.stdin is not None
             rank.stdin.write("cut\n")

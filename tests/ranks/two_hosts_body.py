@@ -15,7 +15,6 @@ from syncmetrics import CatMetric, SyncTimeoutError
 
 def main(rank: int, address: str, interface: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = interface
-    os.environ["SYNCMETRICS_SHARED_MEMORY"] = "0"  # the two hosts are names in one, whose memory they share
     store = dist.TCPStore(address, 29777, 4, rank == 0, timeout=timedelta(seconds=60), wait_for_workers=False)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=4)
     metric = CatMetric(sync_timeout=3.0)

@@ -14,6 +14,7 @@ PAGES = (
     "docs/async.md",
     "docs/coverage.md",
     "docs/doctor.md",
+    "docs/launch.md",
     "docs/metric.md",
     "docs/plotting.md",
     "docs/scaling.md",
