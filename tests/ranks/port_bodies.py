@@ -1,0 +1,37 @@
+"""The metrics of `docs/port.md` on ranks: the one written by hand and the one that came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
+
+
+def batches(sizes: tuple[int, ...]) -> list[Batch]:
+    """Give batches of 8 classes, the same on every rank."""
+    torch.manual_seed(0)
+    return [(torch.randn(size, 8), torch.randint(8, (size,))) for size in sizes]
+
+
+def made_by(code: str, name: str, page: str = "docs/port.md") -> Any:
+    """Give a class that an example defines."""
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(code, page, "exec"), names)
+    return names[name]
+
+
+def value_of(code: str, data: list[Batch]) -> dict[str, Tensor]:
+    """Give what the metric computes of these batches, on all ranks if there are any."""
+    metric = made_by(code, "TopK")()
+    for logits, target in data:
+        metric.update(logits, target)
+    return dict(metric.compute())
+
+
+def on_a_shard(rank: int, world_size: int, code: str, shards: tuple[tuple[int, ...], ...]) -> dict[str, Tensor]:
+    """Give what the metric computes when this rank has its shard: sizes of batches."""
+    data, before = batches(sum(shards, ())), sum(map(len, shards[:rank]))
+    return value_of(code, data[before : before + len(shards[rank])])

@@ -1,0 +1,65 @@
+"""The examples of the README and of every page run as they stand, in one process and on two ranks."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from syncmetrics.testing import run_ranks
+from syncmetrics.transport import patience
+from tests.pages import PAGES, Example, blocks_of, examples_of
+from tests.ranks.bodies import run_code
+
+EXAMPLES = [example for page in PAGES for example in examples_of(page)]
+#: Libraries that a rank would have to import first; the tests of each run its page on ranks.
+OTHERS = {"accelerate", "ignite", "lightning", "matplotlib", "torcheval", "torchmetrics", "transformers"}
+
+
+def needs(code: str) -> set[str]:
+    """Give the libraries that an example imports."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    drawn = {"matplotlib"} if ".plot(" in code else set()
+    return {word for name in names for word in name.split(".")} & OTHERS | drawn
+
+
+ON_RANKS = [example for example in EXAMPLES if not example.one_process and not needs(example.code)]
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) > 40
+    assert len(ON_RANKS) > 25
+
+
+def test_what_a_page_says_of_its_examples_is_read() -> None:
+    text = 'a\n\n```python\none\n```\n\n```text title="Output"\n1\n```\n\n<!-- goes on -->\n```python title="b.py"\ntwo\n```\n'
+    assert [(block.language, block.title, block.said, block.text) for block in blocks_of(text)] == [
+        ("python", "", "", "one\n"),
+        ("text", "Output", "", "1\n"),
+        ("python", "b.py", "goes on", "two\n"),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:::(?!syncmetrics)")  # what other libraries warn of is not ours to mend
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_in_one_process(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for library in needs(example.code):
+        pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)  # where files may be written
+    monkeypatch.setattr(patience, "_patience", None)  # one example sets it for its process
+    monkeypatch.setitem(sys.modules, "example", type(sys)("example"))  # what pickles its classes finds them
+    names = {"__name__": "example"}
+    exec(compile(example.code, example.name, "exec"), names)
+    if example.prints is not None:
+        assert capsys.readouterr().out == example.prints
+
+
+@pytest.mark.parametrize("example", ON_RANKS, ids=lambda example: example.name)
+def test_on_two_ranks(example: Example, tmp_path: Path) -> None:
+    run_ranks(run_code, 2, f"import os; os.chdir({str(tmp_path)!r})\n{example.code}")
