@@ -5,8 +5,9 @@ one process, and on two ranks unless it needs other libraries. In the line above
 
 - `<!-- goes on -->`: it uses the names of the example before it.
 - `<!-- one process -->`: it is no example for ranks, or a test of its own runs it on them.
+- `<!-- under torchrun -->`: it is a script, which torchrun starts on two ranks.
 
-A block ```` ```text title="Output" ```` is what the example above it prints in one process.
+A block ```` ```text title="Output" ```` is what the example above it prints in one process, or what all ranks print.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PAGES = tuple(
     str(path.relative_to(ROOT)) for path in [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 )
 _BLOCK = re.compile(r"(?:^<!-- (?P<said>[a-z ]+) -->\n+)?^```(?P<info>.*)\n(?P<text>(?:.*\n)*?)^```$", re.MULTILINE)
-_WORDS = {"goes on", "one process"}
+_WORDS = {"goes on", "one process", "under torchrun"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Example:
     index: int
     code: str
     one_process: bool
+    script: bool
     prints: str | None
 
     @property
@@ -86,6 +88,7 @@ def examples_of(page: str) -> list[Example]:
                 len(found),
                 (found[-1].code + "\n" if goes_on else "") + block.text,
                 block.said == "one process" or (goes_on and found[-1].one_process),
+                block.said == "under torchrun",
                 output,
             )
         )

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from syncmetrics.testing import run_ranks
 from syncmetrics.transport import patience
-from tests.pages import PAGES, Example, blocks_of, examples_of
+from tests.pages import PAGES, ROOT, Example, blocks_of, examples_of
+from tests.ranks import page_bodies
 from tests.ranks.bodies import run_code
 
-EXAMPLES = [example for page in PAGES for example in examples_of(page)]
+ALL = [example for page in PAGES for example in examples_of(page)]
+EXAMPLES = [example for example in ALL if not example.script]
+SCRIPTS = [example for example in ALL if example.script]
 #: Libraries that a rank would have to import first; the tests of each run its page on ranks.
 OTHERS = {"accelerate", "ignite", "lightning", "matplotlib", "torcheval", "torchmetrics", "transformers"}
 
@@ -36,7 +42,8 @@ def test_there_are_examples() -> None:
 
 
 def test_what_a_page_says_of_its_examples_is_read() -> None:
-    text = 'a\n\n```python\none\n```\n\n```text title="Output"\n1\n```\n\n<!-- goes on -->\n```python title="b.py"\ntwo\n```\n'
+    first = 'a\n\n```python\none\n```\n\n```text title="Output"\n1\n```\n'
+    text = first + '\n<!-- goes on -->\n```python title="b.py"\ntwo\n```\n'
     assert [(block.language, block.title, block.said, block.text) for block in blocks_of(text)] == [
         ("python", "", "", "one\n"),
         ("text", "Output", "", "1\n"),
@@ -63,3 +70,25 @@ def test_in_one_process(
 @pytest.mark.parametrize("example", ON_RANKS, ids=lambda example: example.name)
 def test_on_two_ranks(example: Example, tmp_path: Path) -> None:
     run_ranks(run_code, 2, f"import os; os.chdir({str(tmp_path)!r})\n{example.code}")
+
+
+@pytest.mark.parametrize("example", SCRIPTS, ids=lambda example: example.name)
+def test_under_torchrun(example: Example, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(example.code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "script.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    if sys.platform == "linux":
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # as in scripts/demo: a host name may not resolve
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stderr
+    assert example.prints is not None
+    assert sorted(run.stdout.splitlines()) == example.prints.splitlines()
+
+
+def test_tokens_weigh_alike_however_they_are_split() -> None:
+    (code,) = (example.code for example in EXAMPLES if "def step(micro_batches)" in example.code)
+    at_once = code.replace("step([(tokens[i : i + 1], labels[i : i + 1]) for i in shard])", "step([(tokens, labels)])")
+    assert at_once != code
+    alone, value = page_bodies.gradient_of(0, 1, at_once)
+    for found in [page_bodies.gradient_of(0, 1, code), *run_ranks(page_bodies.gradient_of, 2, code)]:
+        torch.testing.assert_close(found, (alone, value))

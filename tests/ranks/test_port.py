@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 
 import pytest
@@ -11,13 +12,13 @@ import torch
 from syncmetrics.testing import assert_matches_single_process, run_ranks
 from syncmetrics.testing.ranks import run_ranks_outcomes
 from tests.pages import blocks_of, text_of
-from tests.ranks import port_bodies as bodies
+from tests.ranks import page_bodies as bodies
 
 PAGE = text_of("docs/port.md")
 BLOCKS = [block for block in blocks_of(PAGE) if block.language == "python"]
 PAIRS = [
     (before.text, after.text)
-    for before, after in zip(BLOCKS, BLOCKS[1:], strict=False)
+    for before, after in itertools.pairwise(BLOCKS)
     if (before.title, after.title) == ("before.py", "after.py")
 ]
 BEFORE, AFTER = PAIRS[0]

@@ -1,4 +1,4 @@
-"""The metrics of `docs/port.md` on ranks: the one written by hand and the one that came of it."""
+"""What examples of pages define, used on ranks: the metrics of `docs/port.md`, the step of `docs/tokens.md`."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ def on_a_shard(rank: int, world_size: int, code: str, shards: tuple[tuple[int, .
     """Give what the metric computes when this rank has its shard: sizes of batches."""
     data, before = batches(sum(shards, ())), sum(map(len, shards[:rank]))
     return value_of(code, data[before : before + len(shards[rank])])
+
+
+def gradient_of(rank: int, world_size: int, code: str) -> tuple[list[Tensor], Tensor]:
+    """Give the gradient of a step of `docs/tokens.md`, and the loss per token."""
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(code, "docs/tokens.md", "exec"), names)
+    return [parameter.grad for parameter in names["model"].parameters()], names["loss_per_token"].compute()
