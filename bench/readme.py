@@ -114,7 +114,7 @@ def short(results: Sequence[Result], facts: Mapping[str, Any]) -> str:
 def short_chinese(results: Sequence[Result], facts: Mapping[str, Any]) -> str:
     """Write the same in Chinese."""
     hit, all_of_them = _targets(results)
-    notes = f"均为中位数;括号内是集合通信次数。我们给自己定的 {all_of_them} 个目标中达到了 {hit} 个。"
+    notes = f"均为中位数；括号内是集合通信次数。我们给自己定的 {all_of_them} 个目标中达到了 {hit} 个。"  # noqa: RUF001
     return f"{_table(_SHORT_HEAD_CHINESE, _short_lines(results, 1))}\n\n{notes} {_where(facts)}"
 
 

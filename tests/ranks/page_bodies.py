@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from syncmetrics.transport import patience
 
 Batch = tuple[Tensor, Tensor]
 
@@ -42,3 +45,11 @@ def gradient_of(rank: int, world_size: int, code: str) -> tuple[list[Tensor], Te
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(code, "docs/tokens.md", "exec"), names)
     return [parameter.grad for parameter in names["model"].parameters()], names["loss_per_token"].compute()
+
+
+def run_examples(rank: int, world_size: int, folder: str, codes: list[tuple[str, str]]) -> None:
+    """Run the examples of a page one after the other, each by itself."""
+    os.chdir(folder)  # where files may be written
+    for name, code in codes:
+        patience._patience = None  # an example may set it for its process
+        exec(compile(code, name, "exec"), {"__name__": "example"})

@@ -15,7 +15,6 @@ from syncmetrics.testing import run_ranks
 from syncmetrics.transport import patience
 from tests.pages import PAGES, ROOT, Example, blocks_of, examples_of
 from tests.ranks import page_bodies
-from tests.ranks.bodies import run_code
 
 ALL = [example for page in PAGES for example in examples_of(page)]
 EXAMPLES = [example for example in ALL if not example.script]
@@ -67,9 +66,10 @@ def test_in_one_process(
         assert capsys.readouterr().out == example.prints
 
 
-@pytest.mark.parametrize("example", ON_RANKS, ids=lambda example: example.name)
-def test_on_two_ranks(example: Example, tmp_path: Path) -> None:
-    run_ranks(run_code, 2, f"import os; os.chdir({str(tmp_path)!r})\n{example.code}")
+@pytest.mark.parametrize("page", sorted({example.page for example in ON_RANKS}))
+def test_on_two_ranks(page: str, tmp_path: Path) -> None:
+    codes = [(example.name, example.code) for example in ON_RANKS if example.page == page]
+    run_ranks(page_bodies.run_examples, 2, str(tmp_path), codes)
 
 
 @pytest.mark.parametrize("example", SCRIPTS, ids=lambda example: example.name)
