@@ -15,6 +15,5 @@ class Docstrings(griffe.Extension):
         """Change the text of a docstring before it is parsed."""
         if obj.docstring is not None:
             text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
-            obj.docstring.value = re.sub(
-                r":?:$", ":", re.sub(r"^::$", "", text, flags=re.MULTILINE), flags=re.MULTILINE
-            )
+            text = re.sub(r"(^| )::$", "", text, flags=re.MULTILINE)
+            obj.docstring.value = re.sub(r"::$", ":", text, flags=re.MULTILINE)
