@@ -6,6 +6,7 @@ one process, and on two ranks unless it needs other libraries. In the line above
 - `<!-- goes on -->`: it uses the names of the example before it.
 - `<!-- one process -->`: it is no example for ranks, or a test of its own runs it on them.
 - `<!-- under torchrun -->`: it is a script, which torchrun starts on two ranks.
+- `<!-- a test of its own -->`, `<!-- run on 4 ranks -->`: the test that names this page runs it.
 
 A block ```` ```text title="Output" ```` is what the example above it prints in one process, or what all ranks print.
 """
@@ -20,8 +21,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = tuple(
     str(path.relative_to(ROOT)) for path in [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 )
-_BLOCK = re.compile(r"(?:^<!-- (?P<said>[a-z ]+) -->\n+)?^```(?P<info>.*)\n(?P<text>(?:.*\n)*?)^```$", re.MULTILINE)
-_WORDS = {"goes on", "one process", "under torchrun"}
+_BLOCK = re.compile(r"(?:^<!-- (?P<said>[a-z0-9 ]+) -->\n+)?^```(?P<info>.*)\n(?P<text>(?:.*\n)*?)^```$", re.MULTILINE)
+_WORDS = {"goes on", "one process", "under torchrun", "a test of its own"}
+_ON_RANKS = re.compile(r"run on \d+ ranks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Example:
     code: str
     one_process: bool
     script: bool
+    elsewhere: bool
     prints: str | None
 
     @property
@@ -77,7 +80,8 @@ def examples_of(page: str) -> list[Example]:
     for place, block in enumerate(blocks):
         if block.language != "python":
             continue
-        if block.said and block.said not in _WORDS:
+        on_ranks = _ON_RANKS.fullmatch(block.said) is not None
+        if block.said and block.said not in _WORDS and not on_ranks:
             raise ValueError(f"{page}: the line above an example must say one of {_WORDS}, but says {block.said!r}.")
         goes_on = block.said == "goes on"
         after = blocks[place + 1] if place + 1 < len(blocks) else None
@@ -89,6 +93,7 @@ def examples_of(page: str) -> list[Example]:
                 (found[-1].code + "\n" if goes_on else "") + block.text,
                 block.said == "one process" or (goes_on and found[-1].one_process),
                 block.said == "under torchrun",
+                on_ranks or block.said == "a test of its own",
                 output,
             )
         )

@@ -17,7 +17,7 @@ from tests.pages import PAGES, ROOT, Example, blocks_of, examples_of
 from tests.ranks import page_bodies
 
 ALL = [example for page in PAGES for example in examples_of(page)]
-EXAMPLES = [example for example in ALL if not example.script]
+EXAMPLES = [example for example in ALL if not example.script and not example.elsewhere]
 SCRIPTS = [example for example in ALL if example.script]
 #: Libraries that a rank would have to import first; the tests of each run its page on ranks.
 OTHERS = {"accelerate", "ignite", "lightning", "matplotlib", "torcheval", "torchmetrics", "transformers"}
@@ -38,6 +38,12 @@ ON_RANKS = [example for example in EXAMPLES if not example.one_process and not n
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) > 40
     assert len(ON_RANKS) > 25
+
+
+def test_what_has_a_test_of_its_own_has_one() -> None:
+    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)]
+    for page in {Path(example.page).name for example in ALL if example.elsewhere}:
+        assert any(page in text for text in tests), page
 
 
 def test_what_a_page_says_of_its_examples_is_read() -> None:
