@@ -17,6 +17,6 @@ counts is the ratio of two contenders in the same round; times are for one machi
     scripts/bench --quick                          # tiny sizes, to see that it works
     scripts/bench --rows compute,cat --worlds 2,4  # some of it
     scripts/bench --compare HEAD~3                 # only what is ours, beside a commit; 1 if something is slower
-    python -m bench table --json runs/bench/results.json --readme README.md
+    python -m bench table --json runs/bench/results.json --readme README.md docs/benchmarks.md
     python -m bench picture --json runs/bench/results.json --picture results.png
 """

@@ -74,7 +74,7 @@ class Case:
         params: What the builder needs to know. Plain data.
         targets: What is wanted.
         unit: "s" for times, "bytes" for peak memory, which is measured in fresh processes.
-        headline: Whether it goes into the README's table.
+        headline: Whether it goes into the table of docs/benchmarks.md.
         limit: Seconds after which the case is given up.
         fewest: At least so many rounds, if the run is of so many at all, however long they take.
         hosts: On how many hosts the ranks are, as many on each, where it is more than this one.

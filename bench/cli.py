@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _measure(options)
     stored = json.loads(options.json.read_text(encoding="utf-8"))
     if options.command == "table":
-        write_readme(options.readme, stored["results"], stored["facts"])
+        for path in options.readme:
+            write_readme(path, stored["results"], stored["facts"])
     elif options.command == "picture":
         draw(options.picture, stored["results"], stored["facts"])
     else:
@@ -71,12 +72,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help=f"where results go; {_RESULTS} if there is no --compare")
     parser.add_argument("--picture", type=Path, default=Path("runs/bench/results.png"), help="where the picture goes")
     commands = parser.add_subparsers(dest="command", title="show again what was measured")
-    for name, text in (("table", "put the table into a README"), ("picture", "draw"), ("show", "print the table")):
+    for name, text in (
+        ("table", "put the tables into READMEs and pages"),
+        ("picture", "draw"),
+        ("show", "print the table"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--json", type=Path, required=True)
-        if name != "show":
-            file = "readme" if name == "table" else "picture"
-            command.add_argument(f"--{file}", type=Path, required=True)
+        if name == "table":
+            command.add_argument("--readme", type=Path, nargs="+", required=True, help="files with markers for a table")
+        elif name == "picture":
+            command.add_argument("--picture", type=Path, required=True)
     return parser
 
 

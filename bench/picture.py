@@ -1,4 +1,4 @@
-"""The picture: the rows of the README as bars, and how the cost grows."""
+"""The picture: the headline rows as bars, and how the cost grows."""
 
 from __future__ import annotations
 

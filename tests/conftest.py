@@ -64,6 +64,7 @@ LONG = (
     "test_diagnose.py",
     "test_shuffle.py",
     "test_scaling.py",
+    "test_pages.py",
     "test_digits.py",
     "test_parity.py",
     "test_async.py",

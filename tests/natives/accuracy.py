@@ -145,7 +145,8 @@ def page() -> str:
             lines.append(f"| `{name}` | " + " | ".join(map(_cell, errors)) + " |")
     head = _HEAD.format(version=torchmetrics.__version__, count=_COUNT, batch=_BATCH)
     table = "\n".join(["| metric | float64 | float32 | float16 | bfloat16 |", "|---|---|---|---|---|", *lines])
-    return f"{head}\n{table}\n\n## Right in both libraries\n\n" + "\n".join(f"- `{name}`" for name in equal) + "\n"
+    figures = f'<div class="figures" markdown>\n\n{table}\n\n</div>'
+    return f"{head}\n{figures}\n\n## Right in both libraries\n\n" + "\n".join(f"- `{name}`" for name in equal) + "\n"
 
 
 def _cell(errors: Errors) -> str:

@@ -47,7 +47,7 @@ and the like choose among `BinaryAUROC`, `MulticlassAUROC` and `MultilabelAUROC`
 - **Also in** says which of torchmetrics and torcheval have a metric of that name.
 
 What is not here (detection, audio, generative images) works as a metric of torchmetrics in our collection: see
-[torchmetrics.md](torchmetrics.md). This page is made by `scripts/metrics page`.
+[coming from torchmetrics](torchmetrics.md). This page is made by `scripts/metrics page`.
 """
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from syncmetrics import Metric, MetricCollection
 from syncmetrics.classification import MulticlassAccuracy
+from tests.pages import blocks_of, text_of
 
 
 class Rows(Metric):
@@ -258,9 +257,9 @@ def run_page(rank: int, world_size: int, page: str, codes: list[str]) -> None:
 
 def examples(page: str, section: str = "") -> list[str]:
     """Give the examples of a page in `docs`, or of one of its sections."""
-    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    text = text_of(f"docs/{page}")
     if section:
         (text,) = (part for part in text.split("\n## ") if part.startswith(section))
-    found = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    found = [block.text for block in blocks_of(text) if block.language == "python"]
     assert found
     return found

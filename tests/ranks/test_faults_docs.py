@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from syncmetrics.testing.ranks import run_ranks_outcomes
+from tests.pages import examples_of, text_of
 from tests.ranks import faults_gone
 from tests.ranks.faults import SCENARIOS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+PAGE = text_of("docs/faults.md")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")]
-CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+CODE = [example.code for example in examples_of("docs/faults.md")]
 
 
 def test_rows_and_scenarios_are_the_same() -> None:
@@ -36,12 +36,6 @@ def test_a_row_names_the_error_of_its_scenario(scenario: object) -> None:
         assert "`.missing`" in row[2]
     if not scenario.lives:  # type: ignore[attr-defined]
         assert "the group" not in row[4]
-
-
-@pytest.mark.parametrize("code", CODE, ids=range(len(CODE)))
-def test_the_code_runs(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncmetrics.transport.patience._patience", None)
-    exec(compile(code, "docs/faults.md", "exec"), {})
 
 
 def test_the_recovery_works() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from syncmetrics.testing import run_ranks
+from tests.pages import examples_of
 
 pytest.importorskip("lightning", reason="lightning is not installed")
 pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
@@ -246,10 +246,9 @@ def test_a_job_that_goes_on_from_a_checkpoint(tmp_path: Path, before: int, after
 
 
 def test_the_code_of_the_page_runs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "lightning.md").read_text()
     names: dict[str, Any] = {"__name__": "page"}
-    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
-        exec(compile(block, "docs/lightning.md", "exec"), names)
+    whole = examples_of("docs/lightning.md")[-1]  # it goes on from the others
+    exec(compile(whole.code, whole.name, "exec"), names)
 
     def logged(cls: Any) -> dict[str, Any]:
         class Run(cls):  # type: ignore[misc]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -145,15 +144,3 @@ def test_uninstall_puts_everything_back() -> None:
 def test_fuse_needs_metrics() -> None:
     with pytest.raises(TypeError, match="torchmetrics metrics in it, but a list"):
         room.fuse([])
-
-
-CODE = re.findall(r"```python\n(.*?)```", bodies.PAGE.read_text() if bodies.PAGE.exists() else "", re.DOTALL)
-
-
-@pytest.mark.parametrize("code", CODE, ids=range(len(CODE)))
-@pytest.mark.filterwarnings("ignore")
-def test_the_code_of_the_page_runs(code: str) -> None:
-    try:
-        exec(compile(code, "docs/torchmetrics.md", "exec"), {})
-    finally:
-        room.uninstall()

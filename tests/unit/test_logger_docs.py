@@ -1,15 +1,15 @@
-"""The examples of docs/logger.md run as they stand."""
+"""The examples of docs/logger.md write and print what the page says."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-TEXT = (Path(__file__).parents[2] / "docs" / "logger.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+from tests.pages import examples_of
+
+EXAMPLES = examples_of("docs/logger.md")
 
 
 @pytest.mark.parametrize(("index", "lines"), [(0, 3), (1, 2)])
@@ -18,7 +18,7 @@ def test_example_runs(
 ) -> None:
     assert len(EXAMPLES) == 2
     monkeypatch.chdir(tmp_path)
-    exec(compile(EXAMPLES[index], f"docs/logger.md example {index}", "exec"), {"__name__": f"logger_{index}"})
+    exec(compile(EXAMPLES[index].code, EXAMPLES[index].name, "exec"), {"__name__": f"logger_{index}"})
     assert len(capsys.readouterr().out.splitlines()) == lines
     if index == 0:
         last = json.loads((tmp_path / "runs" / "log.jsonl").read_text().splitlines()[-1])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from syncmetrics import BinaryAUROC, SchemaMismatchError
 from syncmetrics.shuffle.keys import decode_floats, encode_floats
 from syncmetrics.shuffle.plan import Choice, Summary, brings_rows, choose_bounds, decide, sample_places
 from syncmetrics.shuffle.rows import Rows
+from tests.pages import examples_of
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUMBERS = [-math.inf, -3e4, -1.5, -1e-40, 0.0, 1e-40, 1e-3, 1.0, 1.5, 6e4, math.inf, math.nan]
@@ -150,15 +149,9 @@ def test_rows_are_read_across_batches() -> None:
     assert (len(empty), empty.slice(0, 5).dtype, empty.take(torch.arange(0)).dtype) == (0, torch.int32, torch.int32)
 
 
-EXAMPLES = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "shuffle.md").read_text(), flags=re.DOTALL
-)
-
-
-@pytest.mark.parametrize("index", range(2))
-def test_examples_of_the_docs_run(index: int) -> None:
-    assert len(EXAMPLES) == 2
+def test_the_mask_of_the_docs() -> None:
+    """That all examples run is tested with those of the other pages."""
+    (example,) = (example for example in examples_of("docs/shuffle.md") if "distinct_mask" in example.code)
     found: dict[str, object] = {"__name__": "example"}
-    exec(compile(EXAMPLES[index], f"docs/shuffle.md example {index}", "exec"), found)
-    if index == 1:
-        assert found["mask"].tolist() == [True, True, False]  # type: ignore[attr-defined]
+    exec(compile(example.code, example.name, "exec"), found)
+    assert found["mask"].tolist() == [True, True, False]  # type: ignore[attr-defined]
