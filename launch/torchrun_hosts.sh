@@ -33,8 +33,8 @@ fi
 # Without these two, torchrun looks up the name of this machine: to find out whether it is the first one, and to tell
 # the others how to reach it. Where that name is not known, or is an address of loopback, no machine finds the others.
 STORE="is_host=$([ "$HERE" = "$FIRST" ] && echo true || echo false)"
-# A machine counts as lost when it was silent for 15 s by the clocks of both. Where none may be lost, that does nothing
-# but harm machines whose clocks differ, so it is a day there.
+# torchrun takes a machine for lost whose last word is 15 s old by the clock of another. Where clocks differ by more, one
+# may start alone, or never end. Where no machine may be lost that is of no use, so it is a day there.
 case "$HOSTS" in *:*) ALIVE=3 ;; *) ALIVE=17280 ;; esac
 # Without these, gloo looks up the name too, and NCCL takes the first interface that it finds.
 export GLOO_SOCKET_IFNAME="$INTERFACE" NCCL_SOCKET_IFNAME="$INTERFACE"

@@ -119,7 +119,7 @@ def test_a_host_whose_clock_is_an_hour_off(tmp_path: Path) -> None:
     source = str(Path(__file__).with_name("clock.c"))
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), source, "-ldl"], check=True, timeout=60)
     with hosts(tmp_path) as both:
-        started = on_hosts(both, tmp_path, "sync", LD_PRELOAD=str(library), CLOCK_OFFSET="3600")
+        started = on_hosts(both, tmp_path, "sync", LD_PRELOAD=str(library), CLOCK_OFFSET="-3600")
         try:
             for one in started:
                 one.said()
@@ -127,7 +127,7 @@ def test_a_host_whose_clock_is_an_hour_off(tmp_path: Path) -> None:
             for one in started:
                 one.kill()
     said = check(tmp_path)
-    assert 3000 < said[1]["hour"] - said[0]["hour"] < 4200
+    assert 3000 < said[0]["hour"] - said[1]["hour"] < 4200
 
 
 # ---- Kubernetes -----------------------------------------------------------------------------------------------------
