@@ -237,3 +237,38 @@ def counted(rank: int, world_size: int) -> dict[str, tuple[int, int]]:
         call()
         found[name] = counts["collectives"] - before["collectives"], counts["questions"] - before["questions"]
     return found
+
+
+def unanswered(rank: int, world_size: int) -> tuple[list[float], tuple[int, ...]]:
+    """The store does not answer rank 0 at first; later a rank comes late, and the ranks meet again."""
+    from syncmetrics.transport.board import Board, NoAnswerError
+
+    claim, left = Board.claim, [2 if rank == 0 else 0]
+
+    def not_yet(self: Any, key: str, value: str, seconds: float) -> str:
+        if key.startswith("lives/") and left[0]:
+            left[0] -= 1
+            if left[0]:
+                claim(self, key, value, seconds)  # it was asked, and the answer was lost
+            raise NoAnswerError(is_gone=False)
+        return claim(self, key, value, seconds)
+
+    Board.claim = not_yet  # type: ignore[method-assign]
+    metric, found = Total(sync_timeout=1.0), []
+    missing: tuple[int, ...] = ()
+    for number in range(4):
+        metric.update(torch.ones(1))
+        if number == 2:
+            dist.barrier()
+            if rank == 1:
+                wait_to_hear("gave up")
+            try:
+                metric.compute()
+            except syncmetrics.SyncTimeoutError as error:
+                missing = error.missing
+            if rank == 0:
+                say("gave up")
+            metric.sync_timeout = 20.0
+        else:
+            found.append(float(metric.compute()))
+    return found, missing

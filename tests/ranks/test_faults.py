@@ -120,6 +120,11 @@ def test_the_environment_sets_the_times(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
+def test_a_store_that_answers_late_does_not_keep_ranks_apart() -> None:
+    outcomes = run_ranks_outcomes(faults_gone.unanswered, 2, timeout=60)
+    assert [o.value for o in outcomes] == [([2.0, 4.0, 8.0], (1,))] * 2, [o.error for o in outcomes]
+
+
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_a_sync_to_which_all_come_asks_the_store_nothing(world_size: int) -> None:
     outcomes = run_ranks_outcomes(faults_gone.counted, world_size, timeout=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -125,28 +126,39 @@ class _Ranks:
         if between is not None:
             self.name += "between"
         self._met: tuple[Board, Neighbours] | None = None
+        self._claim = uuid.uuid4().hex
 
-    def meet(self) -> tuple[Board, Neighbours]:
+    def meet(self, seconds: float = _REGISTER_SECONDS) -> tuple[Board, Neighbours]:
         """Give the board of this life of the group, and the ranks on this host.
 
-        A group may be destroyed and made again under its name, with the same store: each rank counts its lives.
+        A group may be destroyed and made again under its name, with the same store: each rank counts its lives. Where
+        the store does not answer within so many seconds, nobody is met there, and it is asked again the next time.
         """
-        if self._met is None:
-            whole = Board(dist.distributed_c10d._get_default_store, self.name)
-            life = 0
-            if "fake" not in self.backends.values():
-                with suppress(NoAnswerError):
-                    life = whole.count(f"lives/{self.rank}", _REGISTER_SECONDS)
-            board = whole.part(str(life))
-            neighbours = Neighbours(board, self.rank)
-            if life:
-                with suppress(NoAnswerError):
-                    neighbours.register(_REGISTER_SECONDS)
-                group = self.group()
-                if group is not None and len(self.global_ranks) > 1:
-                    can_be_asked(group)
-            self._met = board, neighbours
+        if self._met is not None:
+            return self._met
+        whole = Board(dist.distributed_c10d._get_default_store, self.name)
+        if "fake" in self.backends.values():
+            self._met = whole.part("0"), Neighbours(whole.part("0"), self.rank)
+            return self._met
+        try:
+            board = whole.part(str(self._count_lives(whole, seconds)))
+        except NoAnswerError:
+            return whole.part("0"), Neighbours(whole.part("0"), self.rank)
+        neighbours = Neighbours(board, self.rank)
+        with suppress(NoAnswerError):
+            neighbours.register(seconds)
+        group = self.group()
+        if group is not None and len(self.global_ranks) > 1:
+            can_be_asked(group)
+        self._met = board, neighbours
         return self._met
+
+    def _count_lives(self, whole: Board, seconds: float) -> int:
+        """Give the number of this life: the first that nobody has claimed, or this one has, unanswered before."""
+        life = 1
+        while whole.claim(f"lives/{self.rank}/{life}", self._claim, seconds) != self._claim:
+            life += 1
+        return life
 
 
 class ProcessGroupTransport(EpisodicTransport):
@@ -440,7 +452,8 @@ class ProcessGroupTransport(EpisodicTransport):
 
     def begin(self, *, timeout: float | None = None, what: str = "a sync", vainly: bool = False) -> bool:
         """Begin an episode. Collective if the lane was left midway, or if there is none yet."""
-        self._ranks.meet()
+        limit = _patience_of(timeout).timeout
+        self._ranks.meet(_REGISTER_SECONDS if limit is None else min(_REGISTER_SECONDS, limit))
         return super().begin(timeout=timeout, what=what, vainly=vainly)
 
     def _meet(self, timeout: float | None, what: str, vainly: bool) -> None:
