@@ -18,10 +18,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import syncmetrics
 from syncmetrics import Metric
+from syncmetrics.testing.verification.probes import pretended_device, without_values
 from syncmetrics.transport.threads import run_threads
 from tests.natives import ROWS
 from tests.natives.native import Native, Samples, generator, leaves, take
-from tests.natives.operations import pretended_device, without_values
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*before any update", "ignore:.*, so the (value|area) is", "ignore:.*NaN"),

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from syncmetrics.states import spec
+from syncmetrics.testing.verification.probes import pretended_device, without_values
 from tests.natives import ROWS
 from tests.natives.native import Native, generator
 
@@ -65,34 +61,6 @@ def _counted(metric: Any, row: Native, samples: Any) -> Counter:
 def of_ours(row: Native) -> Counter:
     """Count what our update does on the CPU."""
     return _counted(row.make(), row, row.draw(64, generator(1)))
-
-
-def pretended_device() -> str | None:
-    """Give a device without memory, and so without values: whoever wants to see one waits for it, and fails there.
-
-    None on a torch that has no devices in Python.
-    """
-    setup = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
-    if setup is None:
-        return None
-    if not hasattr(torch, "pretended"):
-        setup("pretended")
-    return "pretended:0"
-
-
-@contextmanager
-def without_values() -> Iterator[None]:
-    """Let states be moved to the pretended device, and operations on it give shapes alone."""
-    move, spec._to = spec._to, _moved
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield
-    finally:
-        spec._to = move
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
 
 
 def of_ours_on_device(row: Native) -> Counter | None:

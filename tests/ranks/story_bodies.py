@@ -26,6 +26,7 @@ def story(rank: int, world_size: int, script: str, numbers: str, output: str) ->
     sys.path.insert(0, str(Path(script).parent))
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", WRONG_ON_PURPOSE)
+    warnings.filterwarnings("ignore", "The `srun` command is available")
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:

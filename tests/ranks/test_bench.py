@@ -171,8 +171,8 @@ def test_a_working_tree_is_compared_with_a_commit(tmp_path: Path) -> None:
     # What the commit lacks shows that its own package is at work there.
     face = tmp_path / "syncmetrics" / "__init__.py"
     text = face.read_text(encoding="utf-8")
-    assert text.count(', "synced"') == 1
-    face.write_text(text.replace(', "synced"', ""), encoding="utf-8")
+    assert text.count('        "synced",\n') == 1
+    face.write_text(text.replace('        "synced",\n', ""), encoding="utf-8")
     git = ("git", "-c", "user.name=x", "-c", "user.email=x@x")
     for arguments in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "--message=before")):
         assert run(*git, *arguments).returncode == 0

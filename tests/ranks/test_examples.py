@@ -57,7 +57,7 @@ def _run_command(directory: Path, script: str, devices: int) -> Outcome:
     environment |= {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": f"error,ignore:{WRONG_ON_PURPOSE}",
+        "PYTHONWARNINGS": f"error,ignore:{WRONG_ON_PURPOSE},ignore:The `srun` command is available",
     }
     command = [sys.executable, str(ROOT / "examples" / script), "--devices", str(devices), "--json", str(numbers)]
     with output.open("w") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import itertools
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from syncmetrics.states import spec as spec_module
 from syncmetrics.states.spec import StateSpec
 from syncmetrics.testing.verification.batches import Drawn, written
 from syncmetrics.testing.verification.report import Check, Mistake, Outcome
-from syncmetrics.testing.verification.subject import Subject, alike, is_one_metric, said, specs_of
+from syncmetrics.testing.verification.subject import Subject, alike, is_one_metric, quietly, said, specs_of
 
 __all__ = ["PROBES", "is_neutral", "pretended_device", "without_values"]
 
@@ -428,10 +429,37 @@ _WAITS = ("DataDependentOutputException", "DynamicOutputShapeException", "GuardO
 def waits(subject: Subject) -> Check:
     """Whether `update` asks for values of a device that has none to give: it would wait for it in every step."""
     law = "`update` does not wait for the device"
-    device, batch = pretended_device(), subject.draw(Drawn(3, 0))
-    if device is None or not batch or not all(isinstance(argument, Tensor) for argument in batch):
+    batch = subject.draw(Drawn(3, 0))
+    if not batch or not all(isinstance(argument, Tensor) for argument in batch) or not hasattr(os, "fork"):
         return Check(law, "not checked")
-    metric = subject.make()
+    where = _in_a_child(lambda: _waiting_line(subject.make(), batch))
+    if where is None:
+        return Check(law, "not checked")
+    if not where:
+        return Check(law, "holds")
+    mistake = Mistake(
+        "an update that waits for the device",
+        f"`update` needs a value of a tensor in Python{where.rstrip()}, so on an accelerator each step waits until all"
+        " work before it is done.",
+        "Leave numbers in tensors: no `.item()`, no `if tensor`, no `int(tensor)`, no boolean index; count with"
+        " `(preds == target).sum()` and select with `torch.where`.",
+        _code(
+            subject,
+            [
+                *_SHOW_WAITS,
+                f"metric = {subject.factory}()",
+                f"with Look(): metric.update(*{subject.written(Drawn(2, 0))})",
+            ],
+        ),
+    )
+    return _check(law, [mistake], note=True)
+
+
+def _waiting_line(metric: Any, batch: Sequence[Tensor]) -> str | None:
+    """Give the line that waits, in words, or nothing; None where that cannot be told."""
+    device = pretended_device()
+    if device is None:
+        return None
     try:
         with without_values():
             update = [torch.empty(value.shape, dtype=value.dtype, device=device) for value in batch]
@@ -440,25 +468,26 @@ def waits(subject: Subject) -> Check:
     except Exception as error:
         chain = [error, error.__cause__, error.__context__]
         waiting = next((e for e in chain if type(e).__name__ in _WAITS), None)
-        if waiting is None:
-            return Check(law, "not checked")
-        mistake = Mistake(
-            "an update that waits for the device",
-            f"`update` needs a value of a tensor in Python{_where(waiting)}, so on an accelerator each step waits until"
-            " all work before it is done.",
-            "Leave numbers in tensors: no `.item()`, no `if tensor`, no `int(tensor)`, no boolean index; count with"
-            " `(preds == target).sum()` and select with `torch.where`.",
-            _code(
-                subject,
-                [
-                    *_SHOW_WAITS,
-                    f"metric = {subject.factory}()",
-                    f"with Look(): metric.update(*{subject.written(Drawn(2, 0))})",
-                ],
-            ),
-        )
-        return _check(law, [mistake], note=True)
-    return Check(law, "holds")
+        return None if waiting is None else _where(waiting) or " "
+    return ""
+
+
+def _in_a_child(function: Callable[[], str | None]) -> str | None:
+    """Call a function in a process of its own: a device, once made, stays, and others would take it for a real one."""
+    reading, writing = os.pipe()
+    with quietly():
+        child = os.fork()
+    if not child:
+        try:
+            said = function()
+            os.write(writing, b"-" if said is None else b"+" + said.encode()[:4000])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        found = pipe.read()
+    os.waitpid(child, 0)
+    return found[1:].decode(errors="replace") if found[:1] == b"+" else None
 
 
 _SHOW_WAITS = [
@@ -471,9 +500,9 @@ _SHOW_WAITS = [
 
 
 def pretended_device() -> str | None:
-    """Give a device without memory, and so without values: whoever wants to see one waits for it, and fails there.
+    """Make a device without memory, and so without values: whoever wants to see one waits for it, and fails there.
 
-    None on a torch that has no devices in Python, or where another device has the place.
+    It stays for as long as the process. None on a torch that has no devices in Python, or where another has the place.
     """
     setup = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
     if setup is None:
