@@ -39,6 +39,11 @@ def test_all_metrics_in_one_call(world_size: int) -> None:
         assert together == 1
 
 
+def test_over_a_mesh_replicas_count_once() -> None:
+    found = run_ranks(bodies.over_a_mesh, 4)
+    assert found == [{"in a collection": [42.0] * 5, "alone": [21.0, 21.0]}] * 4
+
+
 CASES: dict[str, Any] = {
     "empty, int64": None,
     "empty, two dimensions": None,

@@ -12,9 +12,11 @@ import torch
 import torch.distributed as dist
 import torchmetrics as tm
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from syncmetrics import MetricCollection, sync_and_compute
+from syncmetrics import MetricCollection, MinMaxMetric, SumMetric, over, sync_and_compute
 from syncmetrics.foreign import torchmetrics as room
 from syncmetrics.foreign.torchmetrics import routing
 from syncmetrics.foreign.torchmetrics.together import fused as fused_now
@@ -433,3 +435,20 @@ def write_page() -> None:
     """Bring the table of the page up to date."""
     head = PAGE.read_text().split("| metric |")[0]
     PAGE.write_text(head + "\n".join(rows_of_page()) + "\n")
+
+
+def over_a_mesh(rank: int, world_size: int) -> dict[str, list[float]]:
+    """Sync metrics of theirs over one dimension of a mesh, whose other ranks hold replicas."""
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    group, number = over(mesh, "dp"), torch.tensor([10.0 + mesh.get_local_rank("dp")])
+    spread = DTensor.from_local(number, mesh, [Shard(0), Replicate()], run_check=False)
+    given = MetricCollection(
+        {"theirs": tm.SumMetric(), "ours": SumMetric(), "around": MinMaxMetric(SumMetric())}, process_group=group
+    )
+    given.update(number)
+    given.update(spread)
+    bare, own = tm.SumMetric(), tm.SumMetric(process_group=group)
+    for metric in (bare, own):
+        metric.update(number)
+    alone = sync_and_compute([bare], process_group=group) + sync_and_compute([own])
+    return {"in a collection": list(map(float, given.compute().values())), "alone": list(map(float, alone))}
