@@ -180,6 +180,14 @@ class Communicates(_Loss):
         self.count += values.numel()
 
 
+class CommunicatesInCompute(_Loss):
+    def compute(self) -> Tensor:
+        total = self.total.clone()
+        if dist.is_initialized():
+            dist.all_reduce(total)
+        return total / self.count
+
+
 class ReadsItsStates(Metric):
     mean: Tensor
     spread: Tensor
@@ -265,6 +273,7 @@ ZOO: dict[Callable[[], Metric], str] = {
     EditsInCompute: "states that are edited in `compute`",
     HandsOutAState: "a state handed out",
     Communicates: "an update that communicates",
+    CommunicatesInCompute: "a compute that communicates",
     ReadsItsStates: "an update that reads its states",
     Waits: "an update that waits for the device",
     EditsItsInput: "an input that is edited",

@@ -6,11 +6,13 @@ group); each metric then computes of what is shown, and its value is kept.
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -149,7 +151,8 @@ def hand_out(value: Any, metric: StatefulModule, large: list[int] | None = None,
     Tensors with one element lose their dimensions. Large tensors are copied only if they are the memory of a state.
 
     Args:
-        value: A tensor, or dicts, lists and tuples of them; whatever else is in there is given as it is.
+        value: A tensor, or dicts, lists, tuples, dataclasses and namespaces of them; whatever else is in there is given
+            as it is.
         metric: Whose states it may be the memory of.
         large: Gets the version of each large tensor that was not copied.
         stays: Whether what is shown goes on to be shown; else only the local states can be edited by editing the value.
@@ -177,6 +180,12 @@ def hand_out(value: Any, metric: StatefulModule, large: list[int] | None = None,
             return kind((key, hand_out(item, metric, large, stays=stays)) for key, item in value.items())
         except TypeError:  # a mapping that is made in another way
             return value
+    if kind is SimpleNamespace or (is_dataclass(value) and not isinstance(value, type)):
+        given = copy.copy(value)
+        names = [field.name for field in fields(value)] if is_dataclass(value) else list(vars(value))
+        for name in names:  # those of a frozen one too
+            object.__setattr__(given, name, hand_out(getattr(value, name), metric, large, stays=stays))
+        return given
     return value
 
 

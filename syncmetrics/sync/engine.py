@@ -141,12 +141,12 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
             record.sequence = sequence
             route = replace(route, transport=CountingTransport(transport, record))
         about = encode_blocks(parts), caller_of(transport)
-        meaning = known.meaning(parts, route.dst)
         says_nothing = role_of(transport).is_outside and not any(part.update_count for part in brought)
-        rest = (*about, meaning, in_runs([part.samples for part in brought]))
+        samples = in_runs([part.samples for part in brought])
+        rest = (*about, known.meaning(parts, route.dst), samples)
         packet, sources, error = _describe(brought, known, sequence, label, buffers, rest, says_nothing)
         columns = None if error is not None else known.lay_columns(len(packet.manifest), buffers)
-        told = None if columns is None else (len(brought), len(rest[3]))
+        told = None if columns is None else (len(brought), len(samples))
         arrived = _exchange(here, route, packet, buffers, memory.said, told)
         memory.synced = _count(arrived, sequence)
         if record is not None:
@@ -155,7 +155,7 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
         fold_inside: Callable[[], list[Merged]] | None = None
         if columns is not None and arrived.counts is not None:  # every rank says what this one says
             note(transport, route.what)
-            _tell(brought, Tally(arrived.told, tuple(length for _, length in rest[3]), label))
+            _tell(brought, Tally(arrived.told, tuple(length for _, length in samples), label))
             fold_inside = partial(fold_columns, brought, schema, columns, arrived.counts, arrived.packets)
         else:
             try:
@@ -176,10 +176,7 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
             verdict = _judge(label, known, manifests, arrived, buffers)
             fold_all = partial(fold, brought, schema, verdict.plan, manifests, packets=arrived.packets)
             if verdict.values is None:
-                if has_budget():
-                    sizes = [header.manifest_bytes for header in arrived.headers]
-                    warn_over_budget(price_of(label, route, schema, verdict.plan, manifests, sizes, sources))
-                make_ready = partial(Transfer, route, verdict.plan, manifests, sources, arrived.packets, schema)
+                make_ready = partial(_make_ready, label, route, verdict, manifests, sources, arrived.packets, schema)
                 merged = _transfer(route, label, make_ready, fold_all, memory)
             else:
                 fold_inside = partial(fold_all, verdict.values, sums=verdict.sums)
@@ -194,6 +191,21 @@ def _try_to_sync(parts: Sequence[Part], route: Route, label: str, record: SyncRe
     except BaseException as error:
         mark(error, Mark.AFTERWARDS)
         raise
+
+
+def _make_ready(
+    label: str,
+    route: Route,
+    verdict: Verdict,
+    manifests: Sequence[Manifest],
+    sources: Sequence[Sequence[Tensor]],
+    packets: Tensor,
+    schema: Schema,
+) -> Transfer:
+    """Take the memory that a transfer needs. Where a warning of its price is an error, the ranks vote on that too."""
+    if has_budget():
+        warn_over_budget(price_of(label, route, schema, verdict.plan, manifests, verdict.sizes, sources))
+    return Transfer(route, verdict.plan, manifests, sources, packets, schema)
 
 
 def _transfer(
@@ -437,8 +449,7 @@ def _describe(
             sources: list[list[Tensor]] = [[] for _ in nothing]
         else:
             records, sources = _look_at(parts, schema, known.records)
-        counts, epochs = tuple(part.update_count for part in parts), tuple(part.epoch for part in parts)
-        manifest = Manifest(Status.OK, sequence, known.fingerprint, label, counts, records, epochs, *rest)
+        manifest = _manifest_of(parts, sequence, known.fingerprint, label, records, rest)
         if records is not known.records or known.about != about:
             known.records, known.said, known.layout = records, encode_said(manifest), None
             known.about = about
@@ -446,6 +457,18 @@ def _describe(
     except Exception as error:  # it is raised on every rank, from this one
         manifest = Manifest(Status.ERROR, sequence, known.fingerprint, label, message=_message_of(error))
         return pack(manifest, [], buffers), [], error
+
+
+def _manifest_of(
+    parts: Sequence[Part],
+    sequence: int,
+    fingerprint: int,
+    label: str,
+    records: tuple[Record, ...],
+    rest: tuple[str, str, int, Runs],
+) -> Manifest:
+    counts, epochs = tuple(part.update_count for part in parts), tuple(part.epoch for part in parts)
+    return Manifest(Status.OK, sequence, fingerprint, label, counts, records, epochs, *rest)
 
 
 def describe_alone(
@@ -460,10 +483,8 @@ def describe_alone(
     brought = taken_apart(parts)
     schema = schema_of(brought)
     records, sources = _look_at(brought, schema, ())
-    counts, epochs = tuple(part.update_count for part in brought), tuple(part.epoch for part in brought)
-    about = encode_blocks(parts), caller_of(transport)
-    samples = in_runs([part.samples for part in brought])
-    manifest = Manifest(Status.OK, 0, schema.fingerprint, label, counts, records, epochs, *about, 0, samples)
+    rest = encode_blocks(parts), caller_of(transport), 0, in_runs([part.samples for part in brought])
+    manifest = _manifest_of(brought, 0, schema.fingerprint, label, records, rest)
     return schema, manifest, len(encode_manifest(manifest)), sources
 
 

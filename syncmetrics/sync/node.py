@@ -266,31 +266,26 @@ class Node:
         store = holder.store
         if store.appended or store.aside:
             store.check_appended(self.label)
-        states, update_count = store.local
+        return self._part_of(path, holder, settings, store.local, store.local_samples, holder.epoch)
+
+    def _shown_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
+        store = holder.store
+        return self._part_of(path, holder, settings, (store.states, store.update_count), store.samples, NEW)
+
+    def _part_of(
+        self, path: str, holder: Holder, settings: Settings, brought: tuple[States, int], samples: int, epoch: int
+    ) -> Part:
+        states, update_count = brought
         return Part(
             path,
             holder.specs,
             states,
             update_count,
-            store.device,
+            holder.store.device,
             self.merge,
-            holder.epoch,
+            epoch,
             settings=settings,
-            samples=store.local_samples,
-            heard=self._hear if len(self.holders) == 1 else None,  # of several, whoever asks says who hears
-        )
-
-    def _shown_part_of(self, path: str, holder: Holder, settings: Settings) -> Part:
-        store = holder.store
-        return Part(
-            path,
-            holder.specs,
-            store.states,
-            store.update_count,
-            store.device,
-            self.merge,
-            settings=settings,
-            samples=store.samples,
+            samples=samples,
             heard=self._hear if len(self.holders) == 1 else None,  # of several, whoever asks says who hears
         )
 

@@ -15,7 +15,7 @@ from syncmetrics.metric.again import attributes_of, changed
 from syncmetrics.states import States
 from syncmetrics.transport.threads import run_threads
 
-__all__ = ["assert_matches_single_process"]
+__all__ = ["assert_matches_single_process", "attributes_by_name", "states_of"]
 
 #: Up to this relative difference two values may well be the same sum in another order.
 _ROUNDING = 1e-4
@@ -67,10 +67,10 @@ def assert_matches_single_process(
     if not batches:
         raise ValueError("`batches` must have at least one element.")
     alone = make_metric()
-    before = _attributes(alone)
+    before = attributes_by_name(alone)
     for batch in batches:
         _feed(alone.update, batch)
-    undeclared = changed(before, _attributes(alone))
+    undeclared = changed(before, attributes_by_name(alone))
     expected = alone.compute()
     check = compare or functools.partial(_assert_equal, rtol=rtol, atol=atol)
     explain = functools.partial(_explain, undeclared=undeclared)
@@ -98,10 +98,10 @@ def _on_rank(make_metric: Callable[[], Any], batches: Sequence[Any], rank: int, 
     metric = make_metric()
     for batch in batches[rank::world_size]:
         _feed(metric.update, batch)
-    before = _snapshot(metric)
+    before = states_of(metric)
     value = metric.compute()
     what = f"the local states of rank {rank} of {world_size} changed in `compute`"
-    _explain(_assert_equal, _snapshot(metric), before, what)
+    _explain(_assert_equal, states_of(metric), before, what)
     return value
 
 
@@ -142,7 +142,7 @@ def _join(column: Sequence[Any]) -> Any:
     return torch.cat([item.reshape(1) if item.dim() == 0 else item for item in column])
 
 
-def _attributes(metric: nn.Module) -> dict[str, Any]:
+def attributes_by_name(metric: nn.Module) -> dict[str, Any]:
     """Give the attributes that are no states, by name; those of a metric inside with its class in front."""
     return {
         name if module is metric else f"{type(module).__name__}.{name}": value
@@ -151,7 +151,8 @@ def _attributes(metric: nn.Module) -> dict[str, Any]:
     }
 
 
-def _snapshot(metric: nn.Module) -> list[States]:
+def states_of(metric: nn.Module) -> list[States]:
+    """Give copies of the states of a metric and of those inside it."""
     return [module.metric_state for module in metric.modules() if isinstance(module, Metric)]
 
 

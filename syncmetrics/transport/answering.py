@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from syncmetrics.transport.environment import is_on
 from syncmetrics.transport.neighbours import host_of_process, start_of_process
 from syncmetrics.transport.stacks import encode_standing, standing_of_thread, thread_to_show, with_sources
 
@@ -45,7 +46,7 @@ _ANYWHERE = "192.0.2.1"
 
 def is_wanted() -> bool:
     """Whether this process answers, and asks: unless `SYNCMETRICS_STANDINGS=0` says otherwise."""
-    return os.environ.get("SYNCMETRICS_STANDINGS", "1").strip().lower() not in ("0", "false", "no", "off")
+    return is_on("SYNCMETRICS_STANDINGS")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -229,3 +231,44 @@ def test_metrics_of_a_group_hand_out_nothing_of_each_other() -> None:
     kept = bits(collection.compute())
     collection.compute()["a"][0].zero_()
     assert bits(collection.compute()) == kept
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a user may return from `compute`."""
+
+    total: Tensor
+    inside: dict[str, Any]
+
+
+class Recorded(Metric):
+    """Returns its state in an object."""
+
+    def __init__(self, made: Callable[..., Any]) -> None:
+        super().__init__()
+        self._made = made
+        self.add_state("total", torch.zeros(3), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.total += x
+
+    def compute(self) -> Any:
+        return self._made(total=self.total, inside={"again": [self.total]})
+
+
+@pytest.mark.parametrize("made", [Scores, SimpleNamespace, dict])
+@pytest.mark.parametrize("world", [1, 2])
+def test_whatever_holds_a_value(made: Callable[..., Any], world: int) -> None:
+    def body(rank: int, world_size: int) -> None:
+        metric = Recorded(made)
+        metric.update(torch.ones(3))
+        right = torch.full((3,), float(world_size))
+        for _ in range(2):  # computed, and given again
+            value = metric.compute()
+            found = value if isinstance(value, dict) else vars(value)
+            for tensor in (found["total"], found["inside"]["again"][0]):
+                assert torch.equal(tensor, right)
+                tensor.zero_()
+        assert torch.equal(metric.metric_state["total"], torch.ones(3))
+
+    run_threads(body, world)

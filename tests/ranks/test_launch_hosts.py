@@ -32,6 +32,18 @@ def hosts(folder: Path, names: str = NO_NAMES) -> Iterator[tuple[Host, Host]]:
         pytest.skip(f"hosts cannot be made here: {error}")
 
 
+@contextmanager
+def running(started: list[Started]) -> Iterator[None]:
+    """Let them run while a test does something, and come to their ends; nothing is left of them."""
+    try:
+        yield
+        for one in started:
+            one.said()
+    finally:
+        for one in started:
+            one.kill()
+
+
 def on_hosts(both: Sequence[Host], folder: Path, task: str, **of_beta: str) -> list[Started]:
     """Start the recipe on both, edited as a user does."""
     words = ["bash", str(LAUNCH / "torchrun_hosts.sh"), BODY, str(folder), task]
@@ -77,20 +89,13 @@ def test_the_link_between_two_hosts_is_cut_and_comes_back(tmp_path: Path) -> Non
     for rank in range(2):
         for direction in ("from", "to"):
             os.mkfifo(tmp_path / f"{direction}-{rank}")
-    with hosts(tmp_path) as both:
-        started = on_hosts(both, tmp_path, "cut")
-        try:
-            heard(tmp_path, "here")
-            cut_link(both[0])
-            answer(tmp_path)
-            heard(tmp_path, "told")
-            restore_link(both[0])
-            answer(tmp_path)
-            for one in started:
-                one.said()
-        finally:
-            for one in started:
-                one.kill()
+    with hosts(tmp_path) as both, running(on_hosts(both, tmp_path, "cut")):
+        heard(tmp_path, "here")
+        cut_link(both[0])
+        answer(tmp_path)
+        heard(tmp_path, "told")
+        restore_link(both[0])
+        answer(tmp_path)
     said = check(tmp_path)
     assert {one["address"] for one in said} == {both[0].address}
     assert [one["missing"] for one in said] == [[1], []], "rank 1 cannot ask who has come: rank 0 has the store"
@@ -118,14 +123,9 @@ def test_a_host_whose_clock_is_an_hour_off(tmp_path: Path) -> None:
     library = tmp_path / "clock.so"
     source = str(Path(__file__).with_name("clock.c"))
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), source, "-ldl"], check=True, timeout=60)
-    with hosts(tmp_path) as both:
-        started = on_hosts(both, tmp_path, "sync", LD_PRELOAD=str(library), CLOCK_OFFSET="-3600")
-        try:
-            for one in started:
-                one.said()
-        finally:
-            for one in started:
-                one.kill()
+    off = {"LD_PRELOAD": str(library), "CLOCK_OFFSET": "-3600"}
+    with hosts(tmp_path) as both, running(on_hosts(both, tmp_path, "sync", **off)):
+        pass  # to its end
     said = check(tmp_path)
     assert 3000 < said[0]["hour"] - said[1]["hour"] < 4200
 
@@ -174,12 +174,8 @@ def test_what_the_pods_run(tmp_path: Path, kind: str) -> None:
             for number, host in enumerate(both)
             for command, environment in [as_in_pod(kind, first, number, host, tmp_path)]
         ]
-        try:
-            for one in started:
-                one.said()
-        finally:
-            for one in started:
-                one.kill()
+        with running(started):
+            pass  # to its end
     assert {one["address"] for one in check(tmp_path)} == {first}
 
 

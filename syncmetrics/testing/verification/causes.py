@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.metric.again import attributes_of, changed
+from syncmetrics.metric.again import changed
 from syncmetrics.states.spec import StateSpec, declare_state
+from syncmetrics.testing.parity import attributes_by_name
 from syncmetrics.testing.verification.batches import Drawn
-from syncmetrics.testing.verification.laws import Law
-from syncmetrics.testing.verification.probes import is_neutral
+from syncmetrics.testing.verification.laws import LAWS, Law
+from syncmetrics.testing.verification.probes import NOT_ASSOCIATIVE, groupings, is_neutral
 from syncmetrics.testing.verification.report import Mistake
-from syncmetrics.testing.verification.subject import Example, Subject, alike, specs_of
+from syncmetrics.testing.verification.subject import Example, Subject, alike, reductions_of, specs_of
 
 __all__ = ["cause_of", "is_meant"]
 
@@ -42,10 +43,10 @@ def is_meant(subject: Subject, law: Law) -> bool:
 def _attribute(subject: Subject, law: Law, example: Example) -> Cause | None:
     """`update` sets an attribute that is no state."""
     metric = subject.make()
-    before = _attributes(metric)
+    before = attributes_by_name(metric)
     for batch in example.batches:
         metric.update(*subject.draw(batch))
-    names = changed(before, _attributes(metric))
+    names = changed(before, attributes_by_name(metric))
     if not names:
         return None
     return (
@@ -55,22 +56,10 @@ def _attribute(subject: Subject, law: Law, example: Example) -> Cause | None:
     )
 
 
-def _attributes(metric: Any) -> dict[str, Any]:
-    found = {name: value for _, attributes in attributes_of(metric) for name, value in attributes.items()}
-    return copy.deepcopy(found)
-
-
 def _neutral(subject: Subject, law: Law, example: Example) -> Cause | None:
     """A reduction of the user's own meets the default, as that of a rank without data, and does not leave it be."""
-    metric = subject.fed(example.batches)
-    for module, spec in specs_of(metric):
-        value = getattr(module, spec.name)
-        if spec.reduction.fx is not None and isinstance(value, Tensor):
-            try:
-                if is_neutral(spec, value):
-                    continue
-            except Exception:
-                continue
+    for spec, reduce, value in reductions_of(subject.fed(example.batches)):
+        if not is_neutral(spec, reduce, value):
             return (
                 "a default that is not neutral",
                 f"state `{spec.name}` begins with {spec.default}, which its reduction does not leave out: begin with"
@@ -80,22 +69,10 @@ def _neutral(subject: Subject, law: Law, example: Example) -> Cause | None:
 
 
 def _associative(subject: Subject, law: Law, example: Example) -> Cause | None:
-    metric = subject.make()
-    for _, spec in specs_of(metric):
-        function = spec.reduction.fx
-        if function is not None and isinstance(spec.default, Tensor):
-            a, b, c = (torch.full_like(spec.default, number) for number in (1, 2, 6))
-            try:
-                left = function(torch.stack([function(torch.stack([a, b])), c]))
-                whole = function(torch.stack([a, b, c]))
-            except Exception:
-                continue
-            if not alike(left, whole):
-                return (
-                    "a reduction that is not associative",
-                    f"the reduction of `{spec.name}` gives other values in other groupings: keep what can be added, the"
-                    " sum and the count say, with dist_reduce_fx='sum', and divide in `compute`.",
-                )
+    for spec, reduce, value in reductions_of(subject.make()):
+        if groupings(reduce, *(torch.full_like(value, number) for number in (1, 2, 6))) is not None:
+            says = f"The reduction of `{spec.name}` gives other values in other groupings. {NOT_ASSOCIATIVE}"
+            return "a reduction that is not associative", says
     return None
 
 
@@ -114,10 +91,7 @@ def _reduction(subject: Subject, law: Law, example: Example) -> Cause | None:
                 holds = holds and all(law.fails(trial, one) is None for one in _OTHERS)
             except Exception:
                 continue
-            if holds:
-                is_value = alike(trial.value(example.batches), subject.value(example.batches))
-                if not is_value:
-                    continue
+            if holds and alike(trial.value(example.batches), subject.value(example.batches)):
                 return (
                     "a wrong reduction",
                     f"state `{spec.name}` is declared with dist_reduce_fx={_name(spec)}; with {other!r} all ranks have"
@@ -205,8 +179,6 @@ def _sums(metric: Any) -> dict[str, Tensor]:
 
 def _is_mean_of_means(subject: Subject) -> bool:
     """Whether batches of one size give what one batch gives, and batches of other sizes do not."""
-    from syncmetrics.testing.verification.laws import LAWS
-
     (law,) = (one for one in LAWS if one.key == "batching")
     even = [Example(1, tuple(Drawn(2, key + i) for i in range(3)), (0, 0, 0)) for key in (1, 5, 9)]
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from syncmetrics.checkpoint import load_state, save_state
 from syncmetrics.metric import Metric
 from syncmetrics.metric.module import StatefulModule
+from syncmetrics.testing.parity import states_of
 from syncmetrics.testing.verification.batches import Drawn, joined
 from syncmetrics.testing.verification.subject import Example, Subject, alike, said
 from syncmetrics.transport.threads import run_threads
@@ -69,7 +70,7 @@ def _ranks(subject: Subject, example: Example) -> str | None:
 def _show_ranks(subject: Subject, example: Example) -> list[str]:
     return [
         "from syncmetrics.testing import run_threads",
-        f"parts = [{', '.join(_list(subject, example.of(rank)) for rank in range(example.world))}]",
+        f"parts = [{', '.join(subject.listed(example.of(rank)) for rank in range(example.world))}]",
         "def value(parts):",
         f"    metric = {subject.factory}()",
         "    for batch in parts: metric.update(*batch)",
@@ -77,10 +78,6 @@ def _show_ranks(subject: Subject, example: Example) -> list[str]:
         "print(value(sum(parts, [])))  # one process",
         f"print(run_threads(lambda rank, world_size: value(parts[rank]), {example.world}))",
     ]
-
-
-def _list(subject: Subject, batches: Sequence[Drawn]) -> str:
-    return f"[{', '.join(subject.written(batch) for batch in batches)}]"
 
 
 def _steps(subject: Subject, example: Example) -> str | None:
@@ -107,7 +104,7 @@ def _show_steps(subject: Subject, example: Example) -> list[str]:
     batches = [Drawn(step.rows, step.key + rank) for rank in range(example.world)]
     return [
         "from syncmetrics.testing import run_threads",
-        f"batches = {_list(subject, batches)}",
+        f"batches = {subject.listed(batches)}",
         "def step(rank, world_size):",
         f"    metric = {subject.factory}()",
         "    metric.dist_sync_on_step = True",
@@ -131,8 +128,7 @@ def _batching(subject: Subject, example: Example) -> str | None:
 
 def _show_batching(subject: Subject, example: Example) -> list[str]:
     return [
-        f"batches = {_list(subject, example.batches)}",
-        f"apart, together = {subject.factory}(), {subject.factory}()",
+        *subject.given(example.batches, "apart", "together"),
         "for batch in batches: apart.update(*batch)",
         "together.update(*[torch.cat(parts) for parts in zip(*batches)])",
         "print(apart.compute(), together.compute())",
@@ -146,8 +142,7 @@ def _order(subject: Subject, example: Example) -> str | None:
 
 def _show_order(subject: Subject, example: Example) -> list[str]:
     return [
-        f"batches = {_list(subject, example.batches)}",
-        f"one, other = {subject.factory}(), {subject.factory}()",
+        *subject.given(example.batches, "one", "other"),
         "for batch in batches: one.update(*batch)",
         "for batch in batches[::-1]: other.update(*batch)",
         "print(one.compute(), other.compute())",
@@ -166,8 +161,7 @@ def _forward(subject: Subject, example: Example) -> str | None:
 
 def _show_forward(subject: Subject, example: Example) -> list[str]:
     return [
-        f"batches = {_list(subject, example.batches)}",
-        f"stepped, updated = {subject.factory}(), {subject.factory}()",
+        *subject.given(example.batches, "stepped", "updated"),
         "for batch in batches: print(stepped(*batch)); updated.update(*batch)",
         "print(stepped.compute(), updated.compute())",
     ]
@@ -188,8 +182,7 @@ def _merge(subject: Subject, example: Example) -> str | None:
 
 def _show_merge(subject: Subject, example: Example) -> list[str]:
     return [
-        f"batches = {_list(subject, example.batches)}",
-        f"one, first, second = {subject.factory}(), {subject.factory}(), {subject.factory}()",
+        *subject.given(example.batches, "one", "first", "second"),
         "for batch in batches: one.update(*batch)",
         "first.update(*batches[0])",
         "for batch in batches[1:]: second.update(*batch)",
@@ -228,8 +221,7 @@ def _saved(subject: Subject, example: Example) -> str | None:
 def _show_saved(subject: Subject, example: Example) -> list[str]:
     return [
         "from syncmetrics import load_state, save_state",
-        f"batches = {_list(subject, example.batches)}",
-        f"one, other = {subject.factory}(), {subject.factory}()",
+        *subject.given(example.batches, "one", "other"),
         "for batch in batches: one.update(*batch)",
         "load_state(other, save_state(one))",
         "print(one.compute(), other.compute())",
@@ -268,20 +260,19 @@ def _show_reset(subject: Subject, example: Example) -> list[str]:
         *subject.feeding([Drawn(2, 91)]),
         "metric.reset()",
         f"fresh = {subject.factory}()",
-        f"for batch in {_list(subject, example.batches)}: metric.update(*batch); fresh.update(*batch)",
+        f"for batch in {subject.listed(example.batches)}: metric.update(*batch); fresh.update(*batch)",
         "print(metric.compute(), fresh.compute())",
     ]
 
 
 def _compute(subject: Subject, example: Example) -> str | None:
-    metric, right = subject.fed(example.batches), subject.value(example.batches)
-    before = _states(metric)
+    metric = subject.fed(example.batches)
+    before = states_of(metric)
     metric.compute()
-    if not alike(_states(metric), before, 0.0):
-        return f"`compute` changes the states from {said(before)} to {said(_states(metric))}"
+    if not alike(states_of(metric), before, 0.0):
+        return f"`compute` changes the states from {said(before)} to {said(states_of(metric))}"
     metric.update(*subject.draw(example.batches[0]))
     wanted = subject.value([*example.batches, example.batches[0]])
-    del right
     return _differ(metric.compute(), wanted, "with `compute` in between", "without it")
 
 
@@ -291,14 +282,6 @@ def _show_compute(subject: Subject, example: Example) -> list[str]:
         "print(metric.metric_state)",
         "metric.compute()",
         "print(metric.metric_state)",
-    ]
-
-
-def _states(metric: Any) -> list[Any]:
-    return [
-        copy.deepcopy(module.metric_state)
-        for module in metric.modules()
-        if isinstance(module, StatefulModule) and not module._delegates
     ]
 
 

@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,14 +18,15 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 
+from syncmetrics.metric import Metric
 from syncmetrics.metric.value import evaluate, is_in_states
 from syncmetrics.states import spec as spec_module
 from syncmetrics.states.spec import StateSpec
 from syncmetrics.testing.verification.batches import Drawn, written
 from syncmetrics.testing.verification.report import Check, Mistake, Outcome
-from syncmetrics.testing.verification.subject import Subject, alike, is_one_metric, quietly, said, specs_of
+from syncmetrics.testing.verification.subject import Subject, alike, quietly, reductions_of, said, specs_of
 
-__all__ = ["PROBES", "is_neutral", "pretended_device", "without_values"]
+__all__ = ["NOT_ASSOCIATIVE", "PROBES", "groupings", "is_neutral", "pretended_device", "without_values"]
 
 #: Whole numbers in float32 are eight apart there, and two from 2**24 on.
 _LARGE = 2**26
@@ -233,56 +234,63 @@ def _shows_through(subject: Subject, name: str, spec: StateSpec) -> list[Mistake
     ]
 
 
-def is_neutral(spec: StateSpec, value: Tensor) -> bool:
-    """Whether a reduction of the user's own leaves a value alone that meets the default."""
-    assert spec.reduction.fx is not None
+def is_neutral(spec: StateSpec, reduce: Callable[[Tensor], Tensor], value: Tensor) -> bool:
+    """Whether a reduction of the user's own leaves a value alone that meets the default, or cannot be tried."""
     assert isinstance(spec.default, Tensor)
-    return alike(spec.reduction.fx(torch.stack([spec.default.to(value.dtype), value])), value)
+    try:
+        return alike(reduce(torch.stack([spec.default.to(value.dtype), value])), value)
+    except Exception:
+        return True
+
+
+def groupings(reduce: Callable[[Tensor], Tensor], a: Tensor, b: Tensor, c: Tensor) -> tuple[Any, Any, Any] | None:
+    """Give what a reduction makes of ((a, b), c), of (a, (b, c)) and of (a, b, c), if these differ."""
+    try:
+        left = reduce(torch.stack([reduce(torch.stack([a, b])), c]))
+        right = reduce(torch.stack([a, reduce(torch.stack([b, c]))]))
+        whole = reduce(torch.stack([a, b, c]))
+    except Exception:
+        return None
+    return None if alike(left, right) and alike(left, whole) else (left, right, whole)
 
 
 def associative(subject: Subject) -> Check:
     """Whether it does not matter to a reduction of the user's own in which groups it is given values."""
     law = "a reduction of your own gives the same in any grouping"
     mistakes = []
-    metrics = [subject.fed([Drawn(3, key), Drawn(2, key + 7)]) for key in range(3)]
-    for name, (_, spec, _) in _tensors(metrics[0]).items():
-        function = spec.reduction.fx
-        if function is None:
+    metrics = [reductions_of(subject.fed([Drawn(3, key), Drawn(2, key + 7)])) for key in range(3)]
+    for (spec, reduce, a), (_, _, b), (_, _, c) in zip(*metrics, strict=True):
+        found = groupings(reduce, a, b, c)
+        if found is None:
             continue
-        a, b, c = (_tensors(metric)[name][2] for metric in metrics)
-        try:
-            left = function(torch.stack([function(torch.stack([a, b])), c]))
-            right = function(torch.stack([a, function(torch.stack([b, c]))]))
-            whole = function(torch.stack([a, b, c]))
-        except Exception:
-            continue
-        if alike(left, right) and alike(left, whole):
-            continue
+        left, right, whole = map(said, found)
         example = [
             f"reduce = {subject.factory}()._holder.specs[{spec.name!r}].reduction.fx",
-            f"a, b, c = torch.tensor([{said(a)}, {said(b)}, {said(c)}])"
-            if a.numel() == 1
-            else "# three states a, b, c",
+            f"a, b, c = torch.tensor([{said(a)}, {said(b)}, {said(c)}])" if a.numel() == 1 else "# states a, b and c",
             "print(reduce(torch.stack([reduce(torch.stack([a, b])), c])))",
             "print(reduce(torch.stack([a, reduce(torch.stack([b, c]))])))",
         ]
         mistakes.append(
             Mistake(
                 "a reduction that is not associative",
-                f"the reduction of `{spec.name}` gives {said(left)} for ((a, b), c), {said(right)} for (a, (b, c)) and"
-                f" {said(whole)} for (a, b, c); it is called on two values for every update and on one of each rank.",
-                "Keep what can be added, a sum and a count say, with dist_reduce_fx='sum', and divide in `compute`.",
+                f"the reduction of `{spec.name}` gives {left} for ((a, b), c), {right} for (a, (b, c)) and {whole} for"
+                " (a, b, c); it is called on two values for every update and on one of each rank.",
+                NOT_ASSOCIATIVE,
                 _code(subject, example),
             )
         )
     return _check(law, mistakes)
 
 
+#: What to write instead.
+NOT_ASSOCIATIVE = "Keep what can be added, a sum and a count say, with dist_reduce_fx='sum', and divide in `compute`."
+
+
 def edits_states(subject: Subject) -> Check:
     """Whether `compute` edits the states that it is given."""
     law = "`compute` edits no state"
     metric = subject.fed(_BATCHES)
-    if not is_one_metric(metric):
+    if not isinstance(metric, Metric):
         return Check(law, "not checked")
     before = [copy.deepcopy(getattr(module, spec.name)) for module, spec in specs_of(metric)]
     evaluate(metric)
@@ -313,16 +321,14 @@ def handed_out(subject: Subject) -> Check:
     """Whether `compute` gives a state itself. It is copied here, and elsewhere it is not."""
     law = "`compute` gives no state away"
     metric = subject.fed(_BATCHES)
-    if not is_one_metric(metric):
+    if not isinstance(metric, Metric):
         return Check(law, "not checked")
-    value = evaluate(metric)
-    if not isinstance(value, Tensor) or not value.numel() or not is_in_states(value, metric):
+    if not any(tensor.numel() and is_in_states(tensor, metric) for tensor in _tensors_of(evaluate(metric))):
         return Check(law, "holds")
     example = [
         *subject.feeding(_BATCHES[:1]),
-        "value = type(metric).compute.__wrapped__(metric)",
-        "value.add_(1)",
-        "print(metric.compute())",
+        "value = type(metric).compute.__wrapped__(metric)  # without the copy",
+        "print(value, metric.metric_state)",
     ]
     mistake = Mistake(
         "a state handed out",
@@ -332,6 +338,17 @@ def handed_out(subject: Subject) -> Check:
         _code(subject, example),
     )
     return _check(law, [mistake], note=True)
+
+
+def _tensors_of(value: Any) -> Iterator[Tensor]:
+    """Give the tensors of a value, whatever holds them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors_of(item)
+    elif hasattr(value, "__dict__") and not callable(value):
+        yield from _tensors_of(vars(value))
 
 
 def without_data(subject: Subject) -> Check:
@@ -359,49 +376,67 @@ alltoall_base barrier broadcast gather recv reduce reduce_scatter scatter send
 """
 
 
-class _Communicates(Exception):  # noqa: N818 - it says what update does
-    """`update` has begun to communicate."""
+class _Communicates(Exception):  # noqa: N818 - it says what a metric does
+    """A collective has begun."""
 
 
 def communicates(subject: Subject) -> Check:
-    """Whether `update` calls a collective, as each rank then has to have as many batches."""
-    law = "`update` does not communicate"
+    """Whether `update` or `compute` calls a collective of its own."""
+    law = "`update` and `compute` do not communicate themselves"
     if not dist.is_available() or dist.is_initialized():
         return Check(law, "not checked")
-    mistakes = []
-    hook = sys.excepthook  # a process group has one of its own
+    with _no_collectives():
+        metric = subject.make()
+        verbs: dict[str, Callable[[], Any]] = {"update": lambda: metric.update(*subject.draw(Drawn(3, 0)))}
+        if isinstance(metric, Metric) and not metric._modules:  # metrics inside are synced by their own `compute`
+            verbs["compute"] = lambda: evaluate(metric)
+        for verb, act in verbs.items():
+            try:
+                act()
+            except _Communicates as error:
+                return _check(law, [_communicating(subject, verb, error)])
+            except Exception:
+                return Check(law, "not checked")
+    return Check(law, "holds")
+
+
+def _communicating(subject: Subject, verb: str, error: BaseException) -> Mistake:
+    does = {
+        "update": "a rank with fewer batches, or none, does not, and the others wait for it.",
+        "compute": "what it sees are the states of all ranks already, so they are counted once for each.",
+    }[verb]
+    last = ["type(metric).compute.__wrapped__(metric)"] if verb == "compute" else []
+    return Mistake(
+        f"{'an' if verb == 'update' else 'a'} {verb} that communicates",
+        f"`{verb}` calls a collective{_where(error)}; {does}",
+        "Only add to the states in `update`; what all ranks have is what `compute` sees.",
+        _code(subject, _SHOW_COMMUNICATES + subject.feeding([Drawn(1, 0)]) + last),
+    )
+
+
+@contextmanager
+def _no_collectives() -> Iterator[None]:
+    """Be in a process group of two, in which whoever begins a collective is told not to."""
+    before, hook = dict(vars(dist.ProcessGroup)), sys.excepthook  # a process group has a hook of its own
     fake = importlib.import_module("torch.testing._internal.distributed.fake_pg")  # which brings the backend
     dist.init_process_group("fake", store=fake.FakeStore(), rank=0, world_size=2)
-    methods = {name: getattr(dist.ProcessGroup, name) for name in _CALLS.split() if hasattr(dist.ProcessGroup, name)}
-    own = {name for name in methods if name in vars(dist.ProcessGroup)}
+    names = [name for name in _CALLS.split() if hasattr(dist.ProcessGroup, name)]
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise _Communicates
 
     try:
-        for name in methods:
+        for name in names:
             setattr(dist.ProcessGroup, name, refuse)
-        metric = subject.make()
-        try:
-            metric.update(*subject.draw(Drawn(3, 0)))
-        except _Communicates as error:
-            mistakes = [
-                Mistake(
-                    "an update that communicates",
-                    f"`update` calls a collective{_where(error)}; a rank with fewer batches, or none, does not, and the"
-                    " others wait for it.",
-                    "Only add to the states in `update`; what all ranks have is what `compute` sees.",
-                    _code(subject, _SHOW_COMMUNICATES + subject.feeding([Drawn(1, 0)])),
-                )
-            ]
-        except Exception:
-            return Check(law, "not checked")
+        yield
     finally:
-        for name, method in methods.items():
-            setattr(dist.ProcessGroup, name, method) if name in own else delattr(dist.ProcessGroup, name)
+        for name in names:
+            if name in before:
+                setattr(dist.ProcessGroup, name, before[name])
+            else:
+                delattr(dist.ProcessGroup, name)
         dist.destroy_process_group()
         sys.excepthook = hook
-    return _check(law, mistakes)
 
 
 _SHOW_COMMUNICATES = [

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.metric.module import StatefulModule
 from syncmetrics.states.spec import StateSpec
 from syncmetrics.testing.verification.batches import Batch, Batches, Drawn, written
 from syncmetrics.transport.threads import run_threads
 
-__all__ = ["Example", "Subject", "alike", "quietly", "said", "specs_of"]
+__all__ = ["Example", "Subject", "alike", "quietly", "reductions_of", "said", "specs_of"]
 
 #: Floats that were added up in another order are this near.
 _NEAR = 1e-5
@@ -113,9 +112,18 @@ class Subject:
             return self.batches.code(batch.rows, batch.key)
         return written(self.draw(batch))
 
-    def feeding(self, batches: Sequence[Drawn], name: str = "metric") -> list[str]:
+    def listed(self, batches: Sequence[Drawn]) -> str:
+        """Give a list of batches in code."""
+        return f"[{', '.join(self.written(batch) for batch in batches)}]"
+
+    def given(self, batches: Sequence[Drawn], *names: str) -> list[str]:
+        """Give the lines that make batches, and metrics of these names."""
+        metrics = ", ".join(f"{self.factory}()" for _ in names)
+        return [f"batches = {self.listed(batches)}", f"{', '.join(names)} = {metrics}"]
+
+    def feeding(self, batches: Sequence[Drawn]) -> list[str]:
         """Give the lines that make a metric and update it."""
-        return [f"{name} = {self.factory}()"] + [f"{name}.update(*{self.written(batch)})" for batch in batches]
+        return [f"metric = {self.factory}()"] + [f"metric.update(*{self.written(batch)})" for batch in batches]
 
 
 @contextmanager
@@ -124,6 +132,16 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def reductions_of(metric: Any) -> list[tuple[StateSpec, Callable[[Tensor], Tensor], Tensor]]:
+    """Give the states that have a reduction of the user's own: declaration, reduction and present value."""
+    found = []
+    for module, spec in specs_of(metric):
+        value = getattr(module, spec.name)
+        if spec.reduction.fx is not None and isinstance(value, Tensor):
+            found.append((spec, spec.reduction.fx, value))
+    return found
 
 
 def specs_of(metric: Any) -> list[tuple[StatefulModule, StateSpec]]:
@@ -169,8 +187,3 @@ def said(value: Any) -> str:
     else:
         text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
-
-
-def is_one_metric(metric: Any) -> bool:
-    """Whether it is a metric by itself, and no collection."""
-    return isinstance(metric, Metric) and not isinstance(metric, MetricCollection)

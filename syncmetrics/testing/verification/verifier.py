@@ -17,7 +17,7 @@ from syncmetrics.testing.verification.batches import Batches, Drawn, draw_for, g
 from syncmetrics.testing.verification.causes import cause_of, is_meant
 from syncmetrics.testing.verification.laws import LAWS, Law
 from syncmetrics.testing.verification.probes import PROBES
-from syncmetrics.testing.verification.report import Check, Mistake, Report
+from syncmetrics.testing.verification.report import Check, Mistake, Outcome, Report
 from syncmetrics.testing.verification.subject import Example, Subject, quietly
 
 __all__ = ["verify"]
@@ -122,7 +122,8 @@ def _check(hypothesis: Any, subject: Subject, law: Law, examples: int, known: se
     mistake = _mistake(subject, law, example)
     if mistake.name not in known:  # a small example is looked for once
         mistake = _mistake(subject, law, _smallest(hypothesis, subject, law, 10 * examples) or example)
-    return _once(Check(law.words, "note" if is_meant(subject, law) else "broken", (mistake,)), known)
+    outcome: Outcome = "note" if is_meant(subject, law) else "broken"
+    return _once(Check(law.words, outcome, (mistake,)), known)
 
 
 def _mistake(subject: Subject, law: Law, example: Example) -> Mistake:

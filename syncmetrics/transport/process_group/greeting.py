@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from syncmetrics.transport.environment import is_on
 from syncmetrics.transport.neighbours import host_of_process
 from syncmetrics.transport.process_group.segment import CANNOT, Segment, place_of_memory
 from syncmetrics.transport.process_group.shared_memory import Between, Layout, SharedMemory
 
 __all__ = ["greet", "is_wanted", "set_shared_memory", "wanting_shared_memory"]
 
-#: A magic, whether it wants to, its host, its shared memory there, its process, and when that began.
+#: A magic, whether it wants to, its host, its shared memory there, and its process.
 _PLACE = struct.Struct("<8s?96s48sq")
 #: A magic, whether it could, and what the memory of its host is called.
 _NAME = struct.Struct("<8s?128s16s")
@@ -61,7 +62,7 @@ def is_wanted() -> bool:
     """Whether this process wants to share memory with others."""
     if _wanted is not None:
         return _wanted
-    return os.environ.get("SYNCMETRICS_SHARED_MEMORY", "1").strip().lower() not in ("0", "false", "no", "off")
+    return is_on("SYNCMETRICS_SHARED_MEMORY")
 
 
 def greet(

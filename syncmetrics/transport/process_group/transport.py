@@ -183,7 +183,6 @@ class ProcessGroupTransport(EpisodicTransport):
         self._opened: Lane | None = None
         self._shared: SharedMemory | None = None
         self._between: Lane | None = None
-        self._is_greeting = False
         self._old: list[tuple[float, Lane]] = []
         self._twin: ProcessGroupTransport | None = None
         self._standings = standings_over(self, self._global_ranks, f"{ranks.name}/{name}")
@@ -266,11 +265,9 @@ class ProcessGroupTransport(EpisodicTransport):
 
         Through shared memory where the ranks of a host share some; from the CPU also where no lane serves it.
         """
-        self._within_episode(timeout, what, partial(self._gather_all, out, local, _patience_of(timeout), what))
+        self._act(timeout, what, partial(self._gather_all, out, local))
 
     def _gather_all(self, out: Tensor, local: Tensor, patience: Patience, what: str) -> None:
-        if not self._operations:
-            self._greet(patience, what)
         shared = self._shared
         if shared is not None and shared.fits(local):
             self._operate(None, lambda lane, limit: [shared.all_gather(out, local, limit)], patience, what)
@@ -358,7 +355,18 @@ class ProcessGroupTransport(EpisodicTransport):
         The backend gets a limit beyond ours, if there is one: it would otherwise hold the process at its end for as
         long as the group's timeout.
         """
-        self._within_episode(timeout, what, partial(self._operate, tensor, post, _patience_of(timeout), what))
+        self._act(timeout, what, partial(self._operate, tensor, post))
+
+    def _act(self, timeout: float | None, what: str, act: Callable[[Patience, str], None]) -> None:
+        """Do something within an episode; on a new lane the ranks find out first what they share."""
+        patience = _patience_of(timeout)
+
+        def greet_and_act() -> None:
+            if not self._operations:
+                self._greet(patience, what)
+            act(patience, what)
+
+        self._within_episode(timeout, what, greet_and_act)
 
     def _operate(
         self,
@@ -368,8 +376,6 @@ class ProcessGroupTransport(EpisodicTransport):
         what: str,
     ) -> None:
         """Start an operation and wait for it: on a buffer that a lane sends, or None for one through shared memory."""
-        if not self._operations:
-            self._greet(patience, what)
         limit = _limit_of(patience)
         start = time.monotonic()
         self._operations += 1
@@ -409,7 +415,7 @@ class ProcessGroupTransport(EpisodicTransport):
     def _greet(self, patience: Patience, what: str) -> None:
         """Find out, as the first thing on a lane, which ranks share memory. All ranks of a group come here."""
         self._let_go_of_memory()
-        if self._is_greeting or self._world_size < 2 or not set(self._backends.values()) <= _GREET:
+        if self._world_size < 2 or not set(self._backends.values()) <= _GREET:
             return
 
         def gather(said: bytes) -> list[bytes]:
@@ -424,11 +430,7 @@ class ProcessGroupTransport(EpisodicTransport):
             self.confirm(apart, timeout=patience.timeout, what=what)
             return [text[_ENTERED.size :] for text in texts]
 
-        self._is_greeting = True
-        try:
-            self._shared = greet(self._rank, gather, partial(self._open_between, patience.timeout))
-        finally:
-            self._is_greeting = False
+        self._shared = greet(self._rank, gather, partial(self._open_between, patience.timeout))
 
     def _open_between(self, timeout: float | None, host: int, hosts: int) -> Between:
         """Open a lane between the first ranks of the hosts, soon: the others of their hosts wait meanwhile."""
