@@ -6,12 +6,15 @@ import gc
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from syncmetrics import SumMetric, SyncError
+from syncmetrics.transport.base import Role
+from syncmetrics.transport.process_group import transport
 
 STEPS = 30
 
@@ -45,6 +48,34 @@ def two_threads(rank: int, world_size: int, attempt: int) -> list[Any]:
     for one in threads:
         one.join()
     return found
+
+
+def one_transport(rank: int, world_size: int) -> int:
+    """Ask for what syncs over groups that nothing was synced over yet in many threads; give how many there were."""
+    makers: list[Callable[[], object]] = [
+        transport.world_transport,
+        lambda: transport.world_transport().twin(),
+        lambda: transport.transport_between((0,), "test", Role),
+    ]
+    most = 0
+    sys.setswitchinterval(1e-6)
+    for attempt in range(200):
+        transport._transports.clear()
+        transport._between.clear()
+        start, found = threading.Barrier(4), []
+
+        def body(start: threading.Barrier = start, found: list[object] = found, attempt: int = attempt) -> None:
+            start.wait(30.0)
+            found.append(makers[attempt % len(makers)]())
+
+        threads = [threading.Thread(target=body) for _ in range(4)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert len(found) == len(threads)
+        most = max(most, len({id(each) for each in found}))
+    return most
 
 
 def own_groups(rank: int, world_size: int) -> None:

@@ -55,6 +55,11 @@ def test_threads_of_two_processes_never_cross(attempt: int) -> None:
             assert error is None or "thread" in error or "rank" in error
 
 
+def test_threads_that_come_first_find_one_transport() -> None:
+    """Two of them would begin twice on one group, and what one sends would be taken for what the other expects."""
+    assert run_ranks(one_thread.one_transport, 1, timeout=60.0) == [1]
+
+
 def test_threads_with_groups_of_their_own_have_their_values() -> None:
     outcomes = run_ranks_outcomes(one_thread.own_groups, 2, timeout=60.0)
     assert [o.status for o in outcomes] == ["returned"] * 2, [o.error for o in outcomes]

@@ -81,14 +81,17 @@ def test_on_two_ranks(page: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", SCRIPTS, ids=lambda example: example.name)
 def test_under_torchrun(example: Example, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(example.code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "script.py"]
+    # Each rank into a file of its own: on one output the ranks' lines run into each other.
+    options = ["--standalone", "--nproc-per-node", "2", "--log-dir", "logs", "--redirects", "3"]
+    command = [sys.executable, "-m", "torch.distributed.run", *options, "script.py"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # as in scripts/demo: a host name may not resolve
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 0, run.stderr + "".join(log.read_text() for log in tmp_path.glob("logs/**/stderr.log"))
     assert example.prints is not None
-    assert sorted(run.stdout.splitlines()) == example.prints.splitlines()
+    printed = [line for log in tmp_path.glob("logs/**/stdout.log") for line in log.read_text().splitlines()]
+    assert sorted(printed) == example.prints.splitlines()
 
 
 def test_tokens_weigh_alike_however_they_are_split() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import threading
 import time
 import uuid
 import weakref
@@ -53,6 +55,10 @@ _OPENING = timedelta(seconds=30)
 _BETWEEN_SECONDS, _BETWEEN_SECONDS_OF_A_HOST = 5.0, 0.05
 
 _transports: weakref.WeakKeyDictionary[dist.ProcessGroup, ProcessGroupTransport] = weakref.WeakKeyDictionary()
+#: Held by the thread that makes one: two over the same group would each count its operations from the first one on.
+_making = threading.RLock()
+if hasattr(os, "register_at_fork"):  # or a child that is forked while another thread makes one would wait for ever
+    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
 
 
 def transport_of(ref: GroupRef) -> ProcessGroupTransport:
@@ -70,7 +76,10 @@ def world_transport() -> ProcessGroupTransport:
 def _transport_over(group: dist.ProcessGroup) -> ProcessGroupTransport:
     transport = _transports.get(group)
     if transport is None:
-        transport = _transports[group] = ProcessGroupTransport(_Ranks(group))
+        with _making:
+            transport = _transports.get(group)
+            if transport is None:
+                transport = _transports[group] = ProcessGroupTransport(_Ranks(group))
     return transport
 
 
@@ -92,14 +101,16 @@ def transport_between(ranks: tuple[int, ...], purpose: str, make_role: Callable[
     """
     world = dist.group.WORLD
     assert world is not None
-    known = _between.setdefault(world, {})
-    if ranks not in known:
-        known[ranks] = _Ranks(world, ranks), {}
-    group, transports = known[ranks]
-    if purpose not in transports:
-        transports[purpose] = ProcessGroupTransport(group, f"{purpose}/")
-        transports[purpose].role = make_role()
-    return transports[purpose]
+    with _making:
+        known = _between.setdefault(world, {})
+        if ranks not in known:
+            known[ranks] = _Ranks(world, ranks), {}
+        group, transports = known[ranks]
+        if purpose not in transports:
+            made = ProcessGroupTransport(group, f"{purpose}/")
+            made.role = make_role()
+            transports[purpose] = made
+        return transports[purpose]
 
 
 class _Ranks:
@@ -241,10 +252,12 @@ class ProcessGroupTransport(EpisodicTransport):
 
     def twin(self) -> ProcessGroupTransport:
         """Give a transport over CPU lanes of its own between the same ranks."""
-        if self._twin is None:
-            self._twin = ProcessGroupTransport(self._ranks, f"{self._name}twin/")
-            self._twin.role = self.role.twin()
-        return self._twin
+        with _making:
+            if self._twin is None:
+                made = ProcessGroupTransport(self._ranks, f"{self._name}twin/")
+                made.role = self.role.twin()
+                self._twin = made
+            return self._twin
 
     def confirm(self, apart: float, *, timeout: float | None = None, what: str = "a sync") -> None:
         """Raise what another rank has concluded about this episode, if one may have."""
