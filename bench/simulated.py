@@ -31,6 +31,14 @@ class RepeatingTransport(LocalTransport):
         """Give another such world."""
         return RepeatingTransport(self.world_size)
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
+    def all_gather(
+        self,
+        out: Tensor,
+        local: Tensor,
+        *,
+        filled: int | None = None,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
         """Copy `local` to the place of every rank."""
         out.view(self.world_size, -1).copy_(local)

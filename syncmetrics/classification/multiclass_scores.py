@@ -7,6 +7,7 @@ wait for; and in plain Python for a small matrix on the CPU, where thirty tensor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import mul
 
 import torch
 from torch import Tensor
@@ -86,8 +87,9 @@ def scores_of_matrix(matrix: Tensor) -> Scores:
     targeted = (classes - targets.count(0)) or 1
     averages = [micro] * 3
     averages += [sum(scores) / occurring for scores in per_class]
-    averages += [sum(s for s, t in zip(scores, targets, strict=True) if t) / targeted for scores in per_class]
-    averages += [sum(s * t for s, t in zip(scores, targets, strict=True)) / (total or 1) for scores in per_class]
+    # A class without targets has a hit rate of 0, and so it has the other two: it adds nothing.
+    averages += [sum(scores) / targeted for scores in per_class]
+    averages += [sum(map(mul, scores, targets)) / (total or 1) for scores in per_class]
     flat = [*averages, *per_class[0], *per_class[1], *per_class[2]]
     values = torch.tensor(flat, dtype=torch.get_default_dtype(), device=matrix.device)
     single, table = values[:12].unbind(), values[12:].view(3, classes).unbind()

@@ -269,10 +269,10 @@ class MulticlassReading(MulticlassCounts):
 
         In float64, rounded once to `torch.get_default_dtype()`.
         """
-        check_choice(type(self).__name__, "average", self.average, AVERAGES)
+        if self.average not in AVERAGES:
+            check_choice(type(self).__name__, "average", self.average, AVERAGES)
         ratio = self._score()
         if ratio.row is not None and self.zero_division == 0 and not self._samplewise:
-            self._tell_invalid()
             scores: Scores = self._derive("scores", self._usual_scores)
             return scores.of(ratio.row, self.average, targets_only=ratio.needs_target and self.top_k > 1)
         stats = self._stats()
@@ -285,6 +285,7 @@ class MulticlassReading(MulticlassCounts):
         return stats.tp + stats.fp + stats.fn > 0
 
     def _usual_scores(self) -> Scores:
+        self._tell_invalid()
         if self._keeps_matrix and self.confmat.is_cpu:
             return scores_of_matrix(self.confmat)
         return scores_of(self._rows())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from syncmetrics import registry
 from syncmetrics.checkpoint import stateful
@@ -51,12 +51,14 @@ class _Known:
         settings: How often any setting of any metric had been changed.
         of_each: How often those of its metrics had been.
         members: The members.
+        names: The prefix and postfix, and what the one value of each metric is named; None if two had one name.
     """
 
     own: tuple[Any, ...]
     settings: int
     of_each: list[tuple[int, ...]]
     members: Members
+    names: tuple[str | None, str | None, dict[str, str] | None] | None = None
 
 
 class MetricCollection(nn.Module, Host):
@@ -532,7 +534,20 @@ class MetricCollection(nn.Module, Host):
 
     def named(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Name every value, those inside a metric's dict too."""
+        names = self._plain_names()
+        if names is not None and set(map(type, values.values())) == {Tensor}:
+            return {names[base]: value for base, value in values.items()}
         return self._naming()(values)
+
+    def _plain_names(self) -> dict[str, str] | None:
+        """Give the names of the values of metrics that give one each; None if that is not known, or not to be had."""
+        known = self._known
+        if known is None:
+            return None
+        if known.names is None or known.names[:2] != (self.prefix, self.postfix):
+            names = {base: self._affixed(naming.name) for base, naming in self._namings.items()}
+            known.names = self.prefix, self.postfix, names if len(set(names.values())) == len(names) else None
+        return known.names[2]
 
     def _naming(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """Give what names values by the names of now, whatever becomes of the collection until they are there."""

@@ -106,6 +106,9 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
 
 def absent_in(members: Members) -> dict[str, Any]:
     """Give what this rank gets for the members whose sync it takes no part in: None for each value that others get."""
+    groups = {id(metric._books.group): metric._books.group for metric in members.metrics.values()}
+    if not any(map(is_absent, groups.values())):
+        return {}
     absent = {n: m.output_names for n, m in members.metrics.items() if is_absent(m._books.group) and m.sync_on_compute}
     return {name: None if names is None else dict.fromkeys(names) for name, names in absent.items()}
 
@@ -128,7 +131,10 @@ def keep(metric: StatefulModule, value: Any, asked: Key, *, stays: bool = False)
     """
     books, store = metric._books, metric._core._holder.store
     large: list[int] = []
-    local, shown = _local_key(metric, store), _shown_key(metric, store)  # now: `compute` may have changed what it saw
+    if metric._modules:  # now: `compute` may have changed what it saw
+        local, shown = _local_key(metric, store), _shown_key(metric, store)
+    else:
+        local, shown = _keys_alone(metric, store)
     given = hand_out(value, metric, large, stays=stays)
     kept = Kept(asked, local, shown, given if large else value, tuple(large))
     known = books.values
@@ -222,10 +228,10 @@ def _tensors(state: State) -> Iterable[Tensor]:
 
 def _local_key(metric: StatefulModule, store: Store) -> Key:
     """Say from which local states a value is computed now: of all ranks, or of this process alone."""
+    if not metric._modules:
+        return _keys_alone(metric, store)[0]
     mode = store.mode
     is_global = metric.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
-    if not metric._modules:
-        return is_global, id(store), store.version, metric._books.settings
     stores = [one for node in metric._nodes() for one in node.stores]
     return is_global, *[id(one) for one in stores], *[one.version for one in stores], *metric._settings()
 
@@ -233,8 +239,15 @@ def _local_key(metric: StatefulModule, store: Store) -> Key:
 def _shown_key(metric: StatefulModule, store: Store) -> Key:
     """Say from what is shown a value is computed now, and when it was shown."""
     if not metric._modules:
-        return store.mode, store.shown, metric._books.settings
+        return _keys_alone(metric, store)[1]
     return store.mode, *[one.shown for node in metric._nodes() for one in node.stores], *metric._settings()
+
+
+def _keys_alone(metric: StatefulModule, store: Store) -> tuple[Key, Key]:
+    """Say both of a metric without metrics inside."""
+    mode, settings = store.mode, metric._books.settings
+    is_global = metric.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
+    return (is_global, id(store), store.version, settings), (mode, store.shown, settings)
 
 
 def _find(metric: StatefulModule, asked: Key) -> Kept | None:
@@ -244,6 +257,8 @@ def _find(metric: StatefulModule, asked: Key) -> Kept | None:
         return None
     store = metric._core._holder.store
     is_local = store.mode is Mode.LOCAL
+    if is_local and not metric._modules and values[-1].local[2] != store.version:
+        return None  # which is mostly so, and seen sooner than by all of the key
     if is_local and metric.sync_on_compute and always_meets(metric._books.group):
         return None
     key = _local_key(metric, store) if is_local else _shown_key(metric, store)

@@ -68,7 +68,7 @@ def after_reset(epoch: int) -> int:
 
 def of_several(epochs: Collection[int]) -> int:
     """Give the epoch of metrics that are taken for one: any of them that is not new speaks for all."""
-    return min(epochs, key=lambda epoch: (is_fresh(epoch), not _tried(epoch), -epoch))
+    return min(set(epochs), key=lambda epoch: (is_fresh(epoch), not _tried(epoch), -epoch))
 
 
 def agree(epochs: Collection[int]) -> bool:

@@ -49,10 +49,12 @@ class Packet:
     Attributes:
         data: The packet.
         manifest: The whole manifest, encoded, of which the packet may have only the beginning.
+        filled: How many of its first bytes say something.
     """
 
     data: Tensor
     manifest: bytes
+    filled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,12 @@ def pack(
     )
     head = (encode_header(header) + body)[:size]
     buffers.outgoing[: len(head)] = head
+    filled = len(head)
     if known is not None:
-        _fill(known.lay_out(len(body), buffers), sources)
-    return Packet(buffers.packet, body)
+        layout = known.lay_out(len(body), buffers)
+        _fill(layout, sources)
+        filled = max(filled, layout.end)
+    return Packet(buffers.packet, body, filled)
 
 
 def _fill(layout: Layout, sources: Sequence[Sequence[Tensor]]) -> None:
@@ -154,7 +159,7 @@ def exchange(
         SchemaMismatchError: A rank sent something else.
     """
     size = packet.data.numel()
-    packets = _gather_packets(route, buffers)
+    packets = _gather_packets(route, buffers, packet.filled)
     if parts is not None:
         alike = counts_if_alike(packets, packet.data, buffers.incoming, buffers.outgoing, len(packet.manifest), *parts)
         if alike is not None:
@@ -181,13 +186,13 @@ def exchange(
     return Arrived(tuple(headers), tuple(manifests), packets, incoming)
 
 
-def _gather_packets(route: Route, buffers: Buffers) -> Tensor:
-    """Gather the packets of all ranks.
+def _gather_packets(route: Route, buffers: Buffers, filled: int) -> Tensor:
+    """Gather the packets of all ranks, of which this one has filled the first bytes.
 
     Whatever the ranks say to each other has this size, so no two things ever meet that differ in size.
     """
-    packets = buffers.arrived
-    route.transport.all_gather(packets.view(-1), buffers.packet, timeout=route.timeout, what=route.what)
+    packets, transport = buffers.arrived, route.transport
+    transport.all_gather(packets.view(-1), buffers.packet, filled=filled, timeout=route.timeout, what=route.what)
     return packets
 
 
@@ -209,7 +214,7 @@ def gather_texts(route: Route, mine: bytes, buffers: Buffers) -> list[bytes]:
     while sent < longest:
         head = _TEXT.pack(_TEXT_MAGIC, len(mine)) + mine[sent : sent + size]
         buffers.outgoing[: len(head)] = head
-        _gather_packets(route, buffers)
+        _gather_packets(route, buffers, len(head))
         for rank, text in enumerate(texts):
             at = rank * buffers.packet.numel()
             magic, claimed = _TEXT.unpack_from(buffers.incoming, at)
@@ -254,7 +259,7 @@ def vote(route: Route, label: str, error: Exception | None, buffers: Buffers) ->
     text = text[: buffers.packet.numel() - _VOTE.size]
     head = _VOTE.pack(_VOTE_MAGIC, error is None, len(text), time.time_ns()) + text
     buffers.outgoing[: len(head)] = head
-    _gather_packets(route, buffers)
+    _gather_packets(route, buffers, len(head))
     failures: dict[int, str] = {}
     times: list[int] = []
     for rank in range(route.transport.world_size):

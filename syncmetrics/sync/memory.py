@@ -63,12 +63,14 @@ class Layout:
     Attributes:
         buffers: The buffers that `places` are views of.
         manifest_bytes: Size of the manifest in front of them.
+        end: Where the last of them ends; 0 if there is none.
         states: Which states ride inside, and have bytes.
         places: For each of them its place, as a tensor.
     """
 
     buffers: Buffers
     manifest_bytes: int
+    end: int
     states: tuple[int, ...]
     places: tuple[Tensor, ...]
 
@@ -163,7 +165,8 @@ class Known:
             offsets = payload_layout(self.records, manifest_bytes, packet.numel())
             inside = [(i, at) for i, at in enumerate(offsets) if at is not None and self.records[i].nbytes]
             places = tuple(from_bytes(packet[at:], self.records[i].dtype, self.records[i].shape) for i, at in inside)
-            layout = self.layout = Layout(buffers, manifest_bytes, tuple(i for i, _ in inside), places)
+            end = max((at + self.records[i].nbytes for i, at in inside), default=0)
+            layout = self.layout = Layout(buffers, manifest_bytes, end, tuple(i for i, _ in inside), places)
         return layout
 
     def lay_columns(self, manifest_bytes: int, buffers: Buffers) -> Columns | None:

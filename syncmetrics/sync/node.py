@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
 
 from syncmetrics.errors import StateError
@@ -343,13 +344,20 @@ class Node:
 
     def leave_epoch(self) -> None:
         """Remember that the states were exchanged."""
-        for _, holder in self.holders:
-            holder.epoch = after_sync(holder.epoch)
+        self._turn(after_sync)
 
     def note_try(self, tag: int) -> None:
         """Remember that a sync of the states has begun, and which."""
+        self._turn(partial(after_try, tag=tag))
+
+    def _turn(self, next_of: Callable[[int], int]) -> None:
+        """Give each metric its next epoch. Mostly all are in the same one."""
+        before = after = -1
         for _, holder in self.holders:
-            holder.epoch = after_try(holder.epoch, tag)
+            if holder.epoch != before:
+                before = holder.epoch
+                after = next_of(before)
+            holder.epoch = after
 
     def held(self) -> list[tuple[tuple[str, ...], Part]]:
         """Give what is saved: of each metric, or of those that share their states, the names and what they have."""

@@ -110,10 +110,26 @@ class Transport(Protocol):
         """
         ...
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
+    def all_gather(
+        self,
+        out: Tensor,
+        local: Tensor,
+        *,
+        filled: int | None = None,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
         """Gather `local`, of shape `(n,)` on every rank, into `out`, of shape `(world_size * n,)`.
 
         Both may lie on the CPU whatever `wire_device` says: so the packets do, with which a sync begins.
+
+        Args:
+            out: Where all of them arrive.
+            local: What this rank sends.
+            filled: How many of its first bytes say something, which may be more or fewer on other ranks; None for all
+                of them. What arrives behind them may be anything, and need not be sent.
+            timeout: Seconds to wait for the other ranks.
+            what: What to call this in a message.
         """
         ...
 

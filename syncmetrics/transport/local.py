@@ -35,7 +35,15 @@ class LocalTransport:
         """Give another world of one."""
         return LocalTransport()
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
+    def all_gather(
+        self,
+        out: Tensor,
+        local: Tensor,
+        *,
+        filled: int | None = None,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
         """Copy `local` into `out`."""
         out.copy_(local)
 

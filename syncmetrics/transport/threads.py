@@ -26,6 +26,9 @@ __all__ = ["ThreadsTransport", "ThreadsWorld", "current_transport", "run_threads
 _Result = TypeVar("_Result")
 _current = threading.local()
 
+#: What arrives behind what a rank has filled: a number that is wrong as a count, a size and a float.
+_NOT_FILLED = 0xA5
+
 
 def current_transport() -> ThreadsTransport | None:
     """Give the transport of the rank that this thread is, or None if it is none."""
@@ -232,9 +235,20 @@ class ThreadsTransport(EpisodicTransport):
             self._twin = ThreadsTransport(self._world.twin(), self._rank)
         return self._twin
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
-        """Gather `local` of every rank into `out`."""
-        pieces = self._come(local.clone(), timeout, what)
+    def all_gather(
+        self,
+        out: Tensor,
+        local: Tensor,
+        *,
+        filled: int | None = None,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
+        """Gather `local` of every rank into `out`: behind what is filled comes what nobody takes for something."""
+        sent = local.clone()
+        if filled is not None:
+            sent[filled:] = _NOT_FILLED
+        pieces = self._come(sent, timeout, what)
         if any(piece.shape != local.shape for piece in pieces):
             raise AssertionError(f"all_gather needs equal sizes, got {[piece.numel() for piece in pieces]}")
         torch.cat(pieces, out=out)

@@ -39,6 +39,14 @@ def check_all_gather(transport: Transport, timeout: float | None) -> None:
         transport.all_gather(out, mine, timeout=timeout)
         assert torch.equal(out, torch.cat([marked(rank, size) for rank in range(world_size)]))
         assert torch.equal(mine, marked(transport.rank, size))
+        # What arrives in front of what is filled, however much the others fill, and however much there was before.
+        for shift in range(world_size):
+            filled = [size * ((rank + shift) % world_size) // world_size for rank in range(world_size)]
+            mine = marked(transport.rank, size, salt=shift)
+            transport.all_gather(out, mine, filled=filled[transport.rank], timeout=timeout)
+            for rank, row in enumerate(out.view(world_size, size)):
+                assert torch.equal(row[: filled[rank]], marked(rank, size, salt=shift)[: filled[rank]])
+            assert torch.equal(mine, marked(transport.rank, size, salt=shift))
 
 
 def check_broadcast(transport: Transport, timeout: float | None) -> None:

@@ -41,7 +41,8 @@ SLOT_BYTES = 64 << 10
 #: What all ranks of several hosts can send in one exchange, together: packets of 4 MiB, and 1 KiB for each rank.
 _RESULT_BYTES, _RESULT_BYTES_OF_A_RANK = 4 << 20, 1 << 10
 
-_STAMP = struct.Struct("<16sqq")
+#: The token, the number of the exchange, the size of what each rank sends, and how many bytes of it are there.
+_STAMP = struct.Struct("<16sqqq")
 _STAMP_BYTES = 64
 _SLOT = _STAMP_BYTES + SLOT_BYTES
 #: A rank that waits looks so often whether the process that it waits for still runs.
@@ -164,19 +165,23 @@ class SharedMemory:
         """Whether a buffer can be sent: the same on all ranks, as their sizes are."""
         return local.device.type == "cpu" and local.numel() <= self._most_bytes
 
-    def all_gather(self, out: Tensor, local: Tensor, limit: timedelta | None = None) -> _Exchange:
+    def all_gather(
+        self, out: Tensor, local: Tensor, limit: timedelta | None = None, filled: int | None = None
+    ) -> _Exchange:
         """Start gathering `local` of all ranks into `out`.
 
         Args:
             out: Of shape `(world_size * n,)`, uint8, on the CPU.
             local: Of shape `(n,)`, uint8, on the CPU.
             limit: How long what goes between hosts may take.
+            filled: How many of the first bytes of `local` say something; what is behind them need not arrive.
         """
+        filled = local.numel() if filled is None else filled
         if self.is_all:
-            return _Exchange(self, out, local)
+            return _Exchange(self, out, local, filled)
         if self._layout.local:
-            return _Follower(self, out, local)
-        return _Speaker(self, out, local, limit)
+            return _Follower(self, out, local, filled)
+        return _Speaker(self, out, local, filled, limit)
 
     def close(self) -> None:
         """Let go of what the system keeps for it. It is of no use from then on."""
@@ -195,12 +200,12 @@ class SharedMemory:
             with suppress(OSError):
                 os.close(descriptor)
 
-    def _write(self, local: Tensor) -> int:
+    def _write(self, local: Tensor, filled: int) -> int:
         """Begin an exchange: write this rank's part to its slot."""
         self._number += 1
-        me, place, size = self._layout.local, self._number & 1, local.numel()
-        self._slots[me, place, :size].copy_(local)
-        _STAMP.pack_into(self._memory, (2 * me + place) * _SLOT, self._token, self._number, size)
+        me, place = self._layout.local, self._number & 1
+        self._slots[me, place, :filled].copy_(local[:filled])
+        _STAMP.pack_into(self._memory, (2 * me + place) * _SLOT, self._token, self._number, local.numel(), filled)
         return self._number
 
     def _raise(self) -> None:
@@ -208,27 +213,29 @@ class SharedMemory:
             semaphore.release()
 
     def _read(self, number: int, size: int) -> Tensor:
-        """Give the parts of all ranks of this host, of shape `(ranks, size)`: a view of the memory."""
-        place = number & 1
-        for peer in range(len(self._layout.mine)):
-            self._check((2 * peer + place) * _SLOT, self._layout.mine[peer], number, size)
-        return self._slots[:, place, :size]
+        """Give the parts of all ranks of this host, as far as one of them is filled: a view of the memory."""
+        place, ranks = number & 1, self._layout.mine
+        filled = [self._check((2 * peer + place) * _SLOT, rank, number, size) for peer, rank in enumerate(ranks)]
+        return self._slots[:, place, : max(filled)]
 
     def _write_result(self, number: int, size: int) -> None:
         at = len(self._layout.mine) * 2 * _SLOT
-        _STAMP.pack_into(self._memory, at, self._token, number, size)
+        _STAMP.pack_into(self._memory, at, self._token, number, size, size)
 
     def _read_result(self, number: int, size: int) -> Tensor:
         self._check(len(self._layout.mine) * 2 * _SLOT, self._layout.mine[0], number, size)
         return self._result[:size]
 
-    def _check(self, at: int, rank: int, number: int, size: int) -> None:
-        token, stamped, length = _STAMP.unpack_from(self._memory, at)
+    def _check(self, at: int, rank: int, number: int, size: int) -> int:
+        """Give how many bytes are there that a rank has sent in this exchange, and in no other one."""
+        filled: int
+        token, stamped, length, filled = _STAMP.unpack_from(self._memory, at)
         if (token, stamped, length) != (self._token, number, size):
             raise PacketError(
                 f"rank {rank} sent {length} bytes in exchange {stamped} of the memory that the ranks share, where"
                 f" {size} bytes in exchange {number} were expected."
             )
+        return filled
 
     def _gone(self, awaited: Sequence[tuple[int, Any]]) -> list[int]:
         """Give those that are waited for whose processes have ended."""
@@ -247,11 +254,11 @@ class _Exchange:
     It is done when those on this host that are waited for have come, and `_finish` has done the rest.
     """
 
-    def __init__(self, shared: SharedMemory, out: Tensor, local: Tensor) -> None:
+    def __init__(self, shared: SharedMemory, out: Tensor, local: Tensor, filled: int) -> None:
         self._shared = shared
         self._out = out
         self._size = local.numel()
-        self._number = shared._write(local)
+        self._number = shared._write(local, filled)
         self._awaited = list(shared._awaited)
         self._is_done = False
         self._lost: RuntimeError | None = None
@@ -263,7 +270,7 @@ class _Exchange:
     def _finish(self, seconds: float | None) -> bool:
         """Do what is left when those of this host have come; whether that is done within so many seconds."""
         parts = self._shared._read(self._number, self._size)
-        self._out.view(-1, self._size).copy_(parts)
+        self._out.view(-1, self._size)[:, : parts.shape[1]].copy_(parts)
         return True
 
     def is_completed(self) -> bool:
@@ -362,11 +369,11 @@ class _Follower(_Exchange):
 class _Speaker(_Exchange):
     """What the first rank of a host does for the others of it, towards the other hosts."""
 
-    def __init__(self, shared: SharedMemory, out: Tensor, local: Tensor, limit: timedelta | None) -> None:
+    def __init__(self, shared: SharedMemory, out: Tensor, local: Tensor, filled: int, limit: timedelta | None) -> None:
         self._limit = limit
         self._gathered = torch.empty(0)
         self._work: Any = None
-        super().__init__(shared, out, local)
+        super().__init__(shared, out, local, filled)
 
     def _begin(self) -> None:
         """Raise nothing: the others wait for what all hosts have."""
@@ -392,7 +399,8 @@ class _Speaker(_Exchange):
     def _start(self) -> Any:
         shared, layout = self._shared, self._shared._layout
         block = shared._block[: layout.most * self._size]
-        block.view(-1, self._size)[: len(layout.mine)].copy_(shared._read(self._number, self._size))
+        parts = shared._read(self._number, self._size)
+        block.view(-1, self._size)[: len(layout.mine), : parts.shape[1]].copy_(parts)
         # Where the ranks stand in order, what arrives is put straight where the others of this host read it.
         arrives_in = shared._result if shared._rows is None else shared._gathered
         self._gathered = arrives_in[: len(layout.hosts) * block.numel()]

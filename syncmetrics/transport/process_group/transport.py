@@ -273,17 +273,25 @@ class ProcessGroupTransport(EpisodicTransport):
         except NoAnswerError:
             pass
 
-    def all_gather(self, out: Tensor, local: Tensor, *, timeout: float | None = None, what: str = "a sync") -> None:
+    def all_gather(
+        self,
+        out: Tensor,
+        local: Tensor,
+        *,
+        filled: int | None = None,
+        timeout: float | None = None,
+        what: str = "a sync",
+    ) -> None:
         """Gather `local` of every rank into `out`.
 
         Through shared memory where the ranks of a host share some; from the CPU also where no lane serves it.
         """
-        self._act(timeout, what, partial(self._gather_all, out, local))
+        self._act(timeout, what, partial(self._gather_all, out, local, filled))
 
-    def _gather_all(self, out: Tensor, local: Tensor, patience: Patience, what: str) -> None:
+    def _gather_all(self, out: Tensor, local: Tensor, filled: int | None, patience: Patience, what: str) -> None:
         shared = self._shared
         if shared is not None and shared.fits(local):
-            self._operate(None, lambda lane, limit: [shared.all_gather(out, local, limit)], patience, what)
+            self._operate(None, lambda lane, limit: [shared.all_gather(out, local, limit, filled)], patience, what)
         elif self._opened is not None or local.device.type in self._backends:
             self._operate(local, lambda lane, limit: lane.all_gather(out, local, limit), patience, what)
         else:
@@ -435,7 +443,7 @@ class ProcessGroupTransport(EpisodicTransport):
             start = time.monotonic()
             mine = torch.frombuffer(bytearray(_ENTERED.pack(time.time_ns()) + said), dtype=torch.uint8)
             found = torch.empty(self._world_size * mine.numel(), dtype=torch.uint8)
-            self._gather_all(found, mine, patience, what)
+            self._gather_all(found, mine, None, patience, what)
             texts = [bytes(row.tolist()) for row in found.view(self._world_size, -1)]
             entered = [_ENTERED.unpack_from(text)[0] for text in texts]
             # A rank that comes late does its part of one operation at most that the others have given up.
