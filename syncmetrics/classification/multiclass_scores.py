@@ -78,7 +78,7 @@ def scores_of_matrix(matrix: Tensor) -> Scores:
     """
     rows = matrix.tolist()
     hits = [row[index] for index, row in enumerate(rows)]
-    targets, preds = [sum(row) for row in rows], [sum(column) for column in zip(*rows, strict=True)]
+    targets, preds = [*map(sum, rows)], [*map(sum, zip(*rows, strict=True))]
     both = [t + p for t, p in zip(targets, preds, strict=True)]
     total, classes = sum(targets), len(rows)
     per_class = [_ratios(hits, targets), _ratios(hits, preds), _ratios([2 * hit for hit in hits], both)]
@@ -91,8 +91,8 @@ def scores_of_matrix(matrix: Tensor) -> Scores:
     averages += [sum(scores) / targeted for scores in per_class]
     averages += [sum(map(mul, scores, targets)) / (total or 1) for scores in per_class]
     flat = [*averages, *per_class[0], *per_class[1], *per_class[2]]
-    values = torch.tensor(flat, dtype=torch.get_default_dtype(), device=matrix.device)
-    single, table = values[:12].unbind(), values[12:].view(3, classes).unbind()
+    values = torch.tensor(flat, dtype=torch.get_default_dtype())
+    single, table = values[:12].unbind(), values[12:].split(classes)
     return Scores(table, single[:3], single[3:6], single[6:9], single[9:])
 
 

@@ -10,13 +10,33 @@ from syncmetrics.metric.module import StatefulModule
 from syncmetrics.metric.share import Group
 from syncmetrics.sync.node import Node, by_route
 from syncmetrics.sync.route import Route
+from syncmetrics.transport import is_absent
 
-__all__ = ["Members", "one"]
+__all__ = ["Members", "Policy", "one"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    """What settings say of metrics that are computed together.
+
+    Attributes:
+        is_absent: Whether this rank takes no part in the sync of one of them.
+        syncing: Those whose value is that of all ranks.
+        alone: Those whose value is that of this process.
+        is_one: Whether one sync serves all of them.
+        ranks: Which ranks compute, by what the metrics say.
+    """
+
+    is_absent: bool
+    syncing: list[str]
+    alone: list[str]
+    is_one: bool
+    ranks: frozenset[int | None]
 
 
 @dataclass(slots=True, eq=False)
 class Members:
-    """Metrics by name, and what is said of them as a whole.
+    """Metrics by name, and what is said of them as a whole. They are made anew when a setting has changed.
 
     Attributes:
         label: What to call them in an error.
@@ -32,6 +52,23 @@ class Members:
     sync_every: int | None = None
     compute_on: int | None = None
     _nodes: list[Node] | None = None
+    _policy: Policy | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """What the settings of all metrics say."""
+        if self._policy is None:
+            syncing = [name for name, metric in self.metrics.items() if metric.sync_on_compute]
+            found = [self.metrics[name] for name in syncing]
+            groups = {id(metric._books.group): metric._books.group for metric in found}
+            self._policy = Policy(
+                any(map(is_absent, groups.values())),
+                syncing,
+                [name for name in self.metrics if name not in syncing],
+                len(groups) == 1 == len({metric.sync_timeout for metric in found}),
+                frozenset(metric.compute_on for metric in found),
+            )
+        return self._policy
 
     def nodes(self, names: Sequence[str] | None = None) -> list[Node]:
         """Give the nodes of these metrics, or of all, each once."""
@@ -67,7 +104,7 @@ class Members:
         gone = set(names)
         left = {name: metric for name, metric in self.metrics.items() if name not in gone}
         groups = tuple(one for one in self.groups if one.names[0] in left)
-        return replace(self, metrics=left, groups=groups, _nodes=None)
+        return replace(self, metrics=left, groups=groups, _nodes=None, _policy=None)
 
     def by_route(self, names: Iterable[str]) -> list[tuple[list[str], Route]]:
         """Group these metrics by whom they sync with: one sync each, in an order that is the same on every rank."""
@@ -75,6 +112,8 @@ class Members:
         if not names:
             return []
         first = self.metrics[names[0]]
+        if self.policy.is_one and names == self.policy.syncing:
+            return [(names, first._route())]
         group, timeout = first._books.group, first.sync_timeout
         others = [n for n in names if (m := self.metrics[n])._books.group is not group or m.sync_timeout != timeout]
         if not others:

@@ -724,6 +724,10 @@ class StatefulModule(nn.Module, Host):
             books.said = books.settings, tuple(said)
         return books.said[1]
 
+    @property
+    def _settings_changed(self) -> int:
+        return SETTINGS[0]
+
     def _stepped(self) -> tuple[int, int | None]:
         return self._books.synced_steps, self.sync_every
 

@@ -79,10 +79,10 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
         rest = members.without(absent)
         values = compute(rest, args, kwargs) if rest.metrics else {}
         return {name: absent[name] if name in absent else values[name] for name in metrics}
-    good = {name: _find(metric, asked) for name, metric in metrics.items()}
-    if None not in good.values():
+    good = _find_all(metrics, asked)
+    if good is not None:
         _note_kept(members)
-        return {name: _given_again(metrics[name], kept) for name, kept in good.items() if kept is not None}
+        return {name: _given_again(metrics[name], kept) for name, kept in good.items()}
     nodes = members.nodes()
     shown = [node for node in nodes if not node.is_local]
     if shown and len(metrics) > 1:  # some show already what is wanted
@@ -90,8 +90,7 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
     rank = _computing_rank(members)
     if rank is not None and not shown:
         return _from_one(members, rank, asked)
-    syncing = [name for name, metric in metrics.items() if metric.sync_on_compute]
-    alone = [name for name, metric in metrics.items() if not metric.sync_on_compute]
+    syncing, alone = members.policy.syncing, members.policy.alone
     together, copies = members.together(syncing), members.nodes(alone) if alone else []
     if shown:
         together = [([node for node in found if node.is_local], route) for found, route in together]
@@ -106,8 +105,7 @@ def compute(members: Members, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
 
 def absent_in(members: Members) -> dict[str, Any]:
     """Give what this rank gets for the members whose sync it takes no part in: None for each value that others get."""
-    groups = {id(metric._books.group): metric._books.group for metric in members.metrics.values()}
-    if not any(map(is_absent, groups.values())):
+    if not members.policy.is_absent:
         return {}
     absent = {n: m.output_names for n, m in members.metrics.items() if is_absent(m._books.group) and m.sync_on_compute}
     return {name: None if names is None else dict.fromkeys(names) for name, names in absent.items()}
@@ -250,6 +248,17 @@ def _keys_alone(metric: StatefulModule, store: Store) -> tuple[Key, Key]:
     return (is_global, id(store), store.version, settings), (mode, store.shown, settings)
 
 
+def _find_all(metrics: Mapping[str, StatefulModule], asked: Key) -> dict[str, Kept] | None:
+    """Give the values of all metrics, if all of them are still good."""
+    good = {}
+    for name, metric in metrics.items():
+        kept = _find(metric, asked)
+        if kept is None:
+            return None
+        good[name] = kept
+    return good
+
+
 def _find(metric: StatefulModule, asked: Key) -> Kept | None:
     """Give a value that is still good: of what is shown, if something is, and else of the local states."""
     values = metric._books.values
@@ -339,21 +348,20 @@ def _computing_rank(members: Members) -> int | None:
     """
     if members.compute_on is not None:
         return members.compute_on
-    ranks = {metric.compute_on for metric in members.metrics.values() if metric.sync_on_compute}
+    ranks = members.policy.ranks
     if len(ranks) > 1:
         raise StateError(
             f"the metrics of `{members.label}` have `compute_on` {sorted(ranks, key=str)}, but are computed together;"
             " give it to the collection."
         )
-    return ranks.pop() if ranks else None
+    return next(iter(ranks), None)
 
 
 def _from_one(members: Members, rank: int, asked: Key) -> dict[str, Any]:
     """Give the values that one rank computes. Collective: every rank of the group must call this."""
     metrics = members.metrics
     values: dict[str, Any] = {}
-    syncing = [name for name, metric in metrics.items() if metric.sync_on_compute]
-    for names, route in members.by_route(syncing):
+    for names, route in members.by_route(members.policy.syncing):
         found = compute_on_one(
             members.nodes(names),
             replace(route, dst=rank),

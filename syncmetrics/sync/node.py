@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -86,6 +86,11 @@ class HasSettings(Protocol):
         """Give names and values of settings."""
         ...
 
+    @property
+    def _settings_changed(self) -> int:
+        """How often a setting of any metric was changed: `_said` gives the same as long as this is the same."""
+        ...
+
     def _stepped(self) -> tuple[int, int | None]:
         """Give the number of synced steps since the last reset, and `sync_every`."""
         ...
@@ -123,6 +128,8 @@ class Node:
     merge: Callable[[States, States], States] | None = None
     metrics: tuple[weakref.ref[HasSettings], ...] = ()
     bond: object = None
+    _names: tuple[str, ...] | None = field(default=None, init=False)
+    _said: tuple[int, Settings] | None = field(default=None, init=False)
 
     @property
     def specs(self) -> Mapping[str, StateSpec]:
@@ -222,6 +229,16 @@ class Node:
                 metric._note_step()
 
     def _settings(self, more: tuple[tuple[str, str], ...]) -> Settings:
+        first = self.metrics[0]() if self.metrics else None
+        changed = -1 if first is None or more else first._settings_changed
+        if self._said is not None and self._said[0] == changed:
+            return self._said[1]
+        said = self._settings_now(more)
+        if changed >= 0:
+            self._said = changed, said
+        return said
+
+    def _settings_now(self, more: tuple[tuple[str, str], ...]) -> Settings:
         found = []
         for (name, _), ref in zip(self.holders, self.metrics, strict=False):
             metric = ref()
@@ -238,7 +255,8 @@ class Node:
         part = part_of(self.path, first, settings)
         if len(self.holders) == 1:
             return part
-        names = tuple(name for name, _ in self.holders)
+        if self._names is None:
+            self._names = tuple(name for name, _ in self.holders)
         blocks: tuple[int, ...] = ()
         if not self.is_whole and any(holder.store is not first.store for _, holder in self.holders):
             stores = [id(holder.store) for _, holder in self.holders]
@@ -251,7 +269,7 @@ class Node:
             part.device,
             part.merge,
             epoch,
-            names,
+            self._names,
             # Whoever asks for these has compared the settings.
             lambda: [
                 replace(part_of(name, holder, ()), heard=self._hear_of(place))

@@ -48,7 +48,7 @@ _SLOT = _STAMP_BYTES + SLOT_BYTES
 #: A rank that waits looks so often whether the process that it waits for still runs.
 _LOOK_SECONDS = 0.02
 #: Waking a process takes longer than an exchange. Where each has a core, one that waits looks for so long first.
-_SPIN_SECONDS = 5e-5
+_SPIN_SECONDS = 2e-4
 
 #: Starts a gather between the first ranks of the hosts: where it arrives, what is sent, how long it may take.
 Between = Callable[[Tensor, Tensor, "timedelta | None"], Any]
