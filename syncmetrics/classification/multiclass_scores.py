@@ -92,7 +92,7 @@ def scores_of_matrix(matrix: Tensor) -> Scores:
     averages += [sum(map(mul, scores, targets)) / (total or 1) for scores in per_class]
     flat = [*averages, *per_class[0], *per_class[1], *per_class[2]]
     values = torch.tensor(flat, dtype=torch.get_default_dtype())
-    single, table = values[:12].unbind(), values[12:].split(classes)
+    single, table = values[:12].unbind(), torch.split(values[12:], classes)
     return Scores(table, single[:3], single[3:6], single[6:9], single[9:])
 
 
