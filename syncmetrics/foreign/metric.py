@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from syncmetrics.errors import StateError
 from syncmetrics.foreign.adapter import Adapter, ForeignNode, foreign_nodes
 from syncmetrics.metric import Metric
+from syncmetrics.metric.members import one
 from syncmetrics.metric.module import StatefulModule
+from syncmetrics.metric.step import step
 from syncmetrics.metric.update import make_ready
 from syncmetrics.states.merge import own_copy
 from syncmetrics.states.samples import samples_in
@@ -22,6 +24,19 @@ from syncmetrics.sync.fold import fold_states
 __all__ = ["AdaptedMetric"]
 
 
+@dataclass(slots=True, eq=False)
+class _Shown:
+    """Other states than those before, in the foreign metrics.
+
+    Attributes:
+        undo: What puts back what they had.
+        is_told: Whether they know that these are not their own: they sync no more then.
+    """
+
+    undo: list[Callable[[], None]]
+    is_told: bool
+
+
 class AdaptedMetric(Metric):
     """Hold a metric of another library. Its states stay where they are; only their sync goes through the engine.
 
@@ -31,11 +46,13 @@ class AdaptedMetric(Metric):
         **kwargs: Arguments of `Metric`.
     """
 
+    _forward_is_local = True
+
     def __init__(self, metric: Any, adapter: Adapter, **kwargs: Any) -> None:
         super().__init__(process_group=adapter.process_group(metric), **kwargs)
         self.inner = metric
         self._adapter = adapter
-        self._shown: list[list[Callable[[], None]]] = []
+        self._shown: list[_Shown] = []
         self._holder.merges = False  # a metric around this one adds a batch by updating, not by merging states
         for name in ("higher_is_better", "plot_lower_bound", "plot_upper_bound", "plot_legend_name"):
             setattr(self, name, getattr(metric, name, None))
@@ -47,7 +64,7 @@ class AdaptedMetric(Metric):
 
     def compute(self) -> Any:
         """Give the value of the metric inside. Collective, as every `compute`."""
-        if self._holder.store.mode is not Mode.STEP:
+        if self._holder.store.mode is not Mode.STEP or (self._shown and self._shown[-1].is_told):
             return self._adapter.compute(self.inner)
         guests = self._guests()  # what is shown is their own, so they would sync it themselves
         try:
@@ -60,7 +77,12 @@ class AdaptedMetric(Metric):
                 guest.put_back()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Add one batch, and give its value as the metric inside does, which may be None. It does not communicate."""
+        """Add one batch, and give its value as the metric inside does, which may be None.
+
+        Collective where the value is that of all ranks, with `sync_every` of a collection: then it is ours.
+        """
+        if self._is_due():
+            return step(one(self), args, kwargs, [""])[""]
         nodes = self._nodes()
         if any(not node.is_local for node in nodes):
             self.update(*args, **kwargs)  # which refuses it
@@ -109,8 +131,8 @@ class AdaptedMetric(Metric):
         undo = [node.adapter.before(node.metric) for node in self._guests()]
 
         def put_back() -> list[str]:
-            for one in undo:
-                one()
+            for undo_one in undo:
+                undo_one()
             return []
 
         return [(self._label, put_back)]
@@ -127,7 +149,6 @@ class AdaptedMetric(Metric):
             plain.merge,
             plain.metrics,
             guests=tuple(self._guests()),
-            shown=self._shown,
         )
 
 
@@ -137,12 +158,16 @@ class _AdaptedNode(Node):
 
     Attributes:
         guests: What they bring.
-        shown: What puts back what they had, each time that they show other states. The metric keeps it: another node
-            may put them back.
     """
 
     guests: tuple[ForeignNode, ...] = ()
-    shown: list[list[Callable[[], None]]] = field(default_factory=list)
+
+    @property
+    def shown(self) -> list[_Shown]:
+        """What they show, each time that it is something else. The metric keeps it: another node may put them back."""
+        metric = self.metrics[0]()
+        assert isinstance(metric, AdaptedMetric), "who syncs a metric holds it"
+        return metric._shown
 
     def local_part(self) -> Part:
         parts = [guest.local_part() for guest in self.guests]
@@ -175,8 +200,8 @@ class _AdaptedNode(Node):
         before = [Node.as_it_is(self), *(guest.as_it_is() for guest in self.guests)]
 
         def put_back() -> None:
-            for one in before:
-                one()
+            for put_back_one in before:
+                put_back_one()
 
         return put_back
 
@@ -196,7 +221,7 @@ class _AdaptedNode(Node):
                     f"a {type(guest.metric).__name__} inside of `{self.label}` has no `reset`, so there is no value of"
                     " one batch; call update() and compute()."
                 )
-        self.shown.append([guest.adapter.before(guest.metric) for guest in self.guests])
+        self.shown.append(_Shown([guest.adapter.before(guest.metric) for guest in self.guests], is_told=False))
         for guest in self.guests:
             guest.metric.reset()
         self.store.show({}, 0, Mode.STEP)
@@ -212,13 +237,13 @@ class _AdaptedNode(Node):
 
     def put_back(self) -> None:
         if self.shown:
-            for undo in reversed(self.shown.pop()):
+            for undo in reversed(self.shown.pop().undo):
                 undo()
         self.store.put_back()
 
     def _show_guests(self, states: States, update_count: int) -> None:
         level: list[Callable[[], None]] = []
-        self.shown.append(level)
+        self.shown.append(_Shown(level, is_told=True))
         for guest, own in self._apart(states):
             level.append(guest.put_back)
             guest.show(Merged(own, update_count))

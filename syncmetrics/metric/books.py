@@ -54,6 +54,7 @@ class Books:
         next_trial: After how many updates it is to be found out again whether a batch can be merged.
         said: The settings that ranks compare, and how often any setting had been changed by then.
         node: How the metric takes part in a sync, if it is one alone; what is known of it without the metric.
+        is_due: Within a step of a collection, whether the value of this step is that of all ranks: it has counted it.
         tally: What all ranks brought to the last sync, and which of its metrics this one was.
     """
 
@@ -67,6 +68,7 @@ class Books:
     next_trial: int = 1
     said: tuple[int, tuple[tuple[str, str], ...]] | None = None
     node: Node | None = None
+    is_due: bool | None = None
     tally: tuple[Tally, int] | None = None
 
     def forget(self) -> None:

@@ -98,7 +98,7 @@ class Metric(Operators, StatefulModule):
         """
         if not self._core._holder.store.is_ready:
             make_ready(self, "forward", args, kwargs)  # which may begin to count steps anew
-        return step(one(self), args, kwargs, [""] if self._count_step() else [])[""]
+        return step(one(self), args, kwargs, [""] if self._is_due() else [])[""]
 
     def sync(
         self,
@@ -235,6 +235,11 @@ class Metric(Operators, StatefulModule):
         return sync_async(one(self), lambda: one(self))
 
     # -- for the rooms of this package
+
+    def _is_due(self) -> bool:
+        """Say whether the value of this call of `forward` is that of all ranks; counted, unless a collection has."""
+        told = self._books.is_due
+        return self._count_step() if told is None else told
 
     def _count_step(self) -> bool:
         """Count a call of `forward` since the last reset, and say whether its value is that of all ranks.

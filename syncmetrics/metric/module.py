@@ -167,6 +167,8 @@ class StatefulModule(nn.Module, Host):
     _rebinds: ClassVar[bool] = False
     #: Whether the class has a `forward` of its own, which runs when a collection is called.
     _overrides_forward: ClassVar[bool] = False
+    #: Whether that is left out in a step that is synced: it knows of this process alone.
+    _forward_is_local: ClassVar[bool] = False
 
     _holder: Holder
     _books: Books

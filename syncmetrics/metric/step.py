@@ -77,7 +77,7 @@ def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due
     if DTENSORS in modules and not are_plain(args, kwargs):
         args, kwargs = local_batch(members.metrics.values(), args, kwargs)
     chosen = keywords(members, kwargs)
-    own = [name for name, metric in members.metrics.items() if name and _has_own_forward(metric)]
+    own = [name for name, metric in members.metrics.items() if name and _has_own_forward(metric, name in due)]
     if own and len(own) < len(members.metrics):  # one that is inside of another member too is stepped with that
         inside = Counter(id(module) for module in members.inside())
         own = [name for name in own if inside[id(members.metrics[name])] == 1]
@@ -85,15 +85,26 @@ def step(members: Members, args: tuple[Any, ...], kwargs: Mapping[str, Any], due
         return _step(members, args, chosen, due)
     rest = members.without(own)
     with all_or_nothing(members.metrics.values()):
-        values = {name: members.metrics[name](*args, **chosen(name)) for name in own}
+        values = {name: _step_by_itself(members.metrics[name], args, chosen(name), name in due) for name in own}
         if rest.metrics:
             values |= _step(rest, args, chosen, [name for name in due if name in rest.metrics])
     return {name: values[name] for name in members.metrics}
 
 
-def _has_own_forward(metric: StatefulModule) -> bool:
+def _step_by_itself(metric: StatefulModule, args: tuple[Any, ...], kwargs: Mapping[str, Any], is_due: bool) -> Any:
+    """Run a `forward` that is not ours. If it comes to ours, that counts no step, and knows whether to sync."""
+    metric._books.is_due = is_due
+    try:
+        return metric(*args, **kwargs)
+    finally:
+        metric._books.is_due = None
+
+
+def _has_own_forward(metric: StatefulModule, is_due: bool) -> bool:
     """Whether the user wrote a `forward`, which is what runs then."""
-    return metric._overrides_forward or "forward" in metric.__dict__
+    if metric._overrides_forward:
+        return not (is_due and metric._forward_is_local)
+    return "forward" in metric.__dict__
 
 
 def _step(
