@@ -142,6 +142,34 @@ class MaxFromZero(Metric):
         return self.most
 
 
+class MinFromZero(Metric):
+    least: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("least", torch.tensor(0), dist_reduce_fx="min")
+
+    def update(self, values: Tensor) -> None:
+        self.least = torch.minimum(self.least, values.min())
+
+    def compute(self) -> Tensor:
+        return self.least
+
+
+class ByNameAlone(Metric):
+    total: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="mean")
+
+    def update(self, *, preds: Tensor, target: Tensor) -> None:
+        self.total = self.total + (preds - target).abs().sum()
+
+    def compute(self) -> Tensor:
+        return self.total
+
+
 def _product(stacked: Tensor) -> Tensor:
     return stacked.prod(dim=0)
 
@@ -269,6 +297,8 @@ ZOO: dict[Callable[[], Metric], str] = {
     CountInBfloat16: "a count in bfloat16",
     NotAssociative: "a reduction that is not associative",
     MaxFromZero: "a default that is not neutral",
+    MinFromZero: "a default that is not neutral",
+    ByNameAlone: "a wrong reduction",
     ProductFromTwo: "a default that is not neutral",
     EditsInCompute: "states that are edited in `compute`",
     HandsOutAState: "a state handed out",

@@ -81,7 +81,7 @@ CHOSEN = (
     *("BinaryAUROC", "BinaryAccuracy", "MulticlassConfusionMatrix", "BinaryROC", "MultilabelF1Score"),
     *("MeanSquaredError", "PearsonCorrCoef", "SpearmanCorrCoef", "MaxMetric", "MinMetric", "CatMetric", "MeanMetric"),
     *("KLDivergence, reduction=none", "RetrievalMAP", "BLEUScore", "PeakSignalNoiseRatio", "MultioutputWrapper"),
-    *("MultitaskWrapper", "ClasswiseWrapper", "MinMaxMetric", "composition, a + b"),
+    *("MultitaskWrapper", "ClasswiseWrapper", "MinMaxMetric", "composition, a + b", "MetricCollection"),
 )
 
 

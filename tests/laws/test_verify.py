@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+import torchmetrics
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -19,7 +20,7 @@ from syncmetrics.testing import verify
 from syncmetrics.testing.verification import NoBatchesError
 from tests.natives import ROWS
 from tests.natives.verified import MEANT, is_right, report_of
-from tests.zoo import ZOO, WrongReduction
+from tests.zoo import ZOO, ByNameAlone, WrongReduction
 
 #: Fewer than a user's run draws: the mistakes of the zoo show at once.
 EXAMPLES = 3
@@ -89,6 +90,49 @@ def test_batches_and_a_reference_may_be_given() -> None:
     assert not report.ok
     assert next(m.name for m in report.mistakes if m.example) == "another value than the reference"
     assert verify(SumMetric, batches, reference=torch.sum, examples=EXAMPLES).ok
+
+
+def test_batches_may_be_given_by_name() -> None:
+    batches = [{"target": torch.tensor([1.0, 2.0]), "preds": torch.tensor([1.0, 4.0])}]
+
+    def error(*, preds: Tensor, target: Tensor) -> Tensor:
+        return (preds - target).abs().sum()
+
+    report = verify(ByNameAlone, batches, reference=error, examples=EXAMPLES)
+    assert next(one.name for one in report.mistakes if one.example) == "a wrong reduction"
+    with pytest.raises(NoBatchesError, match="with the same names"):
+        verify(ByNameAlone, [*batches, {"preds": torch.tensor([1.0])}])
+    with pytest.raises(NoBatchesError, match="with the same names"):
+        verify(ByNameAlone, [*batches, (torch.tensor([1.0]), torch.tensor([1.0]))])
+
+
+def theirs() -> torchmetrics.Metric:
+    return torchmetrics.MeanSquaredError()
+
+
+class TheirsButWrong(torchmetrics.Metric):
+    """A metric of another library with a mistake that ours have, too."""
+
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="max")
+
+    def update(self, values: Tensor) -> None:
+        self.total += values.abs().sum()
+
+    def compute(self) -> Tensor:
+        return self.total
+
+
+def test_metrics_of_other_libraries() -> None:
+    assert verify(theirs, examples=EXAMPLES).ok
+    assert verify(lambda: torchmetrics.MetricCollection([theirs()]), examples=EXAMPLES).ok
+    report = verify(TheirsButWrong, examples=EXAMPLES)
+    assert report.mistakes[0].name == "other values on ranks than in one process"
+    for mistake in report.mistakes:
+        _run(mistake.example)
 
 
 class Odd(Metric):

@@ -108,7 +108,19 @@ class TorchmetricsAdapter(Adapter):
                 yield name, module  # a ClasswiseWrapper shows the states of the metric inside as its own
 
     def process_group(self, metric: Any) -> Any:
-        """Give its process group."""
+        """Give its process group; of a collection, that of its metrics.
+
+        Raises:
+            ValueError: They have different ones.
+        """
+        if isinstance(metric, torchmetrics.MetricCollection):
+            found = {id(group): group for group in map(self.process_group, metric.values(copy_state=False))}
+            if len(found) > 1:
+                raise ValueError(
+                    f"the metrics of a {type(metric).__name__} of torchmetrics have different process groups, so it"
+                    " cannot be one metric of a MetricCollection; give its metrics themselves."
+                )
+            return next(iter(found.values()), WORLD)
         return WORLD if metric.process_group is None else metric.process_group
 
     def forward(self, metric: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

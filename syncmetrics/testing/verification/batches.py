@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from syncmetrics.metric import MetricCollection
+from syncmetrics.metric import Metric, MetricCollection
 
 __all__ = ["Batch", "Batches", "Drawn", "NoBatchesError", "draw_for", "given", "joined", "rows_of", "written"]
 
-#: Positional arguments of `update`.
+#: Arguments of `update`.
 Batch: TypeAlias = tuple[Any, ...]
 #: Makes a batch of so many rows, the same for the same key.
 Draw: TypeAlias = Callable[[int, int], Batch]
@@ -37,11 +37,19 @@ class Batches:
         draw: Makes one.
         words: What they are, in words.
         code: Gives code for one, or None where it is to be written out.
+        keywords: The names of the arguments, if they are given by name.
     """
 
     draw: Draw
     words: str
     code: Callable[[int, int], str] | None = None
+    keywords: tuple[str, ...] = ()
+
+    def give(self, function: Callable[..., Any], batch: Sequence[Any]) -> Any:
+        """Call a function with the arguments of a batch."""
+        if self.keywords:
+            return function(**dict(zip(self.keywords, batch, strict=True)))
+        return function(*batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ def given(batches: Sequence[Any], where: str = "") -> Batches:
     """Take the batches of a user: rows of them are taken, where all that is in a batch has rows."""
     if not batches:
         raise NoBatchesError("`batches` must give at least one batch.")
-    whole = [_arguments(batch) for batch in batches]
+    keywords = tuple(batches[0]) if isinstance(batches[0], Mapping) else ()
+    whole = [_arguments(batch, keywords) for batch in batches]
 
     def draw(rows: int, key: int) -> Batch:
         batch = whole[key % len(whole)]
@@ -71,15 +80,24 @@ def given(batches: Sequence[Any], where: str = "") -> Batches:
     def code(rows: int, key: int) -> str:
         name = f"batches[{key % len(whole)}]"
         cut = rows_of(whole[key % len(whole)])
-        return name if cut is None or rows >= cut else f"tuple(part[:{rows}] for part in {name})"
+        if cut is None or rows >= cut:
+            return name
+        if keywords:
+            return f"{{key: part[:{rows}] for key, part in {name}.items()}}"
+        return f"tuple(part[:{rows}] for part in {name})"
 
     is_large = any(_numbers(batch) > _MOST_NUMBERS for batch in whole)
-    return Batches(draw, f"{len(whole)} batches of {where or 'yours'}", code if where and is_large else None)
+    return Batches(draw, f"{len(whole)} batches of {where or 'yours'}", code if where and is_large else None, keywords)
 
 
-def _arguments(batch: Any) -> Batch:
-    if isinstance(batch, Mapping):
-        raise NoBatchesError("a batch must be a tuple of the arguments of `update`, or its only argument.")
+def _arguments(batch: Any, keywords: tuple[str, ...]) -> Batch:
+    if isinstance(batch, Mapping) != bool(keywords) or (keywords and set(batch) != set(keywords)):
+        raise NoBatchesError(
+            "each batch must be a tuple of the arguments of `update`, or its only argument; or each a dict of arguments"
+            " by name, with the same names."
+        )
+    if keywords:
+        return tuple(batch[name] for name in keywords)
     return tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
 
 
@@ -115,13 +133,13 @@ def draw_for(make: Callable[[], Any]) -> Batches:
         NoBatchesError: None were found.
     """
     metric = make()
-    names = _names(metric)
+    names, by_name = _names(metric)
     tried: list[str] = []
     works: list[Batches] = []
     for words, draw in _kinds(metric, names):
-        batches = Batches(draw, words)
+        batches = Batches(draw, words, keywords=tuple(names) if by_name else ())
         try:
-            values = [_value(make(), [draw(4, key), draw(3, key + 1)]) for key in range(3)]
+            values = [_value(make(), batches, [draw(4, key), draw(3, key + 1)]) for key in range(3)]
         except Exception as error:
             tried.append(f"{words}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
@@ -136,21 +154,23 @@ def draw_for(make: Callable[[], Any]) -> Batches:
     )
 
 
-def _value(metric: Any, batches: Sequence[Batch]) -> str:
+def _value(metric: Any, source: Batches, batches: Sequence[Batch]) -> str:
     for batch in batches:
-        metric.update(*batch)
+        source.give(metric.update, batch)
     return str(metric.compute())
 
 
-def _names(metric: Any) -> list[str]:
-    """Give the names of the arguments that `update` has to be given."""
+def _names(metric: Any) -> tuple[list[str], bool]:
+    """Give the names of the arguments that `update` has to be given, and whether it takes one of them by name alone."""
     if isinstance(metric, MetricCollection):
         metric = next(iter(metric.values()))
-    update = inspect.unwrap(type(metric).update)
-    parameters = list(inspect.signature(update).parameters.values())[1:]
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
-    return needed or ["value"]
+    theirs = getattr(metric, "inner", None)  # a collection of another library takes whatever its metrics take
+    metric = next(iter(theirs.values())) if isinstance(theirs, torch.nn.ModuleDict) and len(theirs) else metric
+    update = metric._update_parameters() if isinstance(metric, Metric) else inspect.signature(metric.update).parameters
+    parameters = update.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [p for p in parameters if p.kind in kinds and p.default is p.empty]
+    return [p.name for p in needed] or ["value"], any(p.kind is p.KEYWORD_ONLY for p in needed)
 
 
 def _kinds(metric: Any, names: Sequence[str]) -> Iterator[tuple[str, Draw]]:
@@ -178,7 +198,7 @@ def _kinds(metric: Any, names: Sequence[str]) -> Iterator[tuple[str, Draw]]:
 
 def _hints(metric: Any) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(inspect.unwrap(type(metric).update))
+        return typing.get_type_hints(inspect.unwrap(type(getattr(metric, "inner", metric)).update))
     except Exception:  # names that only a type checker knows
         return {}
 
@@ -257,9 +277,11 @@ def _masks(name: str, rows: int, generator: torch.Generator, classes: int) -> An
 # -- as code
 
 
-def written(batch: Batch) -> str:
+def written(batch: Batch, keywords: Sequence[str] = ()) -> str:
     """Write a batch as code."""
     parts = [_write(argument) for argument in batch]
+    if keywords:
+        return "{" + ", ".join(f"{name!r}: {part}" for name, part in zip(keywords, parts, strict=True)) + "}"
     return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
 
 

@@ -29,7 +29,7 @@ def cause_of(subject: Subject, law: Law, example: Example, text: str) -> Mistake
     """Name the mistake behind a broken law, and give the code that shows it."""
     found = next((cause for find in _FINDERS.get(law.key, ()) if (cause := find(subject, law, example))), None)
     name, instead = found or _UNKNOWN.get(law.key, (law.words, "Look at what the example prints."))
-    return Mistake(name, f"{text}.", instead, "\n".join([*subject.head(), *law.shows(subject, example)]))
+    return Mistake(name, f"{text}.", instead, subject.code(law.shows(subject, example)))
 
 
 def is_meant(subject: Subject, law: Law) -> bool:
@@ -45,7 +45,7 @@ def _attribute(subject: Subject, law: Law, example: Example) -> Cause | None:
     metric = subject.make()
     before = attributes_by_name(metric)
     for batch in example.batches:
-        metric.update(*subject.draw(batch))
+        subject.update(metric, subject.draw(batch))
     names = changed(before, attributes_by_name(metric))
     if not names:
         return None
@@ -157,7 +157,7 @@ def _reads_states(subject: Subject, law: Law, example: Example) -> Cause | None:
     steps = []
     for one in (metric, other):
         before = {name: value.clone() for name, value in _sums(one).items()}
-        one.update(*copy.deepcopy(batch))
+        subject.update(one, copy.deepcopy(batch))
         steps.append({name: value - before[name] for name, value in _sums(one).items() if name in before})
     differing = [name for name in steps[0] if name in steps[1] and not alike(steps[0][name], steps[1][name], 1e-4)]
     if not differing:
@@ -201,7 +201,7 @@ def _edited(subject: Subject, law: Law, example: Example) -> Cause | None:
     metric = subject.make()
     arguments = subject.draw(example.batches[0])
     before = copy.deepcopy(arguments)
-    metric.update(*arguments)
+    subject.update(metric, arguments)
     if alike(arguments, before, 0.0):
         return None
     return ("an input that is edited", "`update` edits what it is given in place: write `preds = preds - 1`, not `-=`.")

@@ -92,7 +92,7 @@ def _steps(subject: Subject, example: Example) -> str | None:
         for module in metric.modules():
             if isinstance(module, StatefulModule):
                 module.dist_sync_on_step = True
-        return [metric(*subject.draw(batch_of(step, rank))) for step in steps]
+        return [subject.batches.give(metric, subject.draw(batch_of(step, rank))) for step in steps]
 
     right = [subject.value([batch_of(step, rank) for rank in range(example.world)]) for step in steps]
     values = run_threads(on_rank, example.world)
@@ -102,12 +102,13 @@ def _steps(subject: Subject, example: Example) -> str | None:
 def _show_steps(subject: Subject, example: Example) -> list[str]:
     step = example.batches[0]
     batches = [Drawn(step.rows, step.key + rank) for rank in range(example.world)]
+    is_one = isinstance(subject.make(), Metric)
     return [
         "from syncmetrics.testing import run_threads",
         f"batches = {subject.listed(batches)}",
         "def step(rank, world_size):",
         f"    metric = {subject.factory}()",
-        "    metric.dist_sync_on_step = True",
+        "    metric.dist_sync_on_step = True" if is_one else "    metric.sync_every = 1",
         "    return metric(*batches[rank])",
         f"print(run_threads(step, {example.world}))",
     ]
@@ -122,7 +123,7 @@ def _batching(subject: Subject, example: Example) -> str | None:
         return None
     right = subject.value(example.batches)
     metric = subject.make()
-    metric.update(*whole)
+    subject.update(metric, whole)
     return _differ(metric.compute(), right, "of the same samples in one batch", f"in {len(example.batches)} batches")
 
 
@@ -153,7 +154,9 @@ def _forward(subject: Subject, example: Example) -> str | None:
     stepped, right = subject.make(), subject.value(example.batches)
     for batch in example.batches:
         wanted = subject.value([batch])
-        wrong = _differ(stepped(*subject.draw(batch)), wanted, "`metric(...)` gives a batch", "a fresh metric")
+        wrong = _differ(
+            subject.batches.give(stepped, subject.draw(batch)), wanted, "`metric(...)` gives a batch", "a fresh metric"
+        )
         if wrong:
             return wrong
     return _differ(stepped.compute(), right, "after `metric(...)` for each batch", "after `update`")
@@ -251,7 +254,7 @@ def _reset(subject: Subject, example: Example) -> str | None:
     metric = subject.fed([Drawn(4, 91), Drawn(2, 92), *example.batches])
     metric.reset()
     for batch in example.batches:
-        metric.update(*subject.draw(batch))
+        subject.update(metric, subject.draw(batch))
     return _differ(metric.compute(), right, "after `reset`", "a fresh metric gives")
 
 
@@ -271,7 +274,7 @@ def _compute(subject: Subject, example: Example) -> str | None:
     metric.compute()
     if not alike(states_of(metric), before, 0.0):
         return f"`compute` changes the states from {said(before)} to {said(states_of(metric))}"
-    metric.update(*subject.draw(example.batches[0]))
+    subject.update(metric, subject.draw(example.batches[0]))
     wanted = subject.value([*example.batches, example.batches[0]])
     return _differ(metric.compute(), wanted, "with `compute` in between", "without it")
 
@@ -291,7 +294,7 @@ def _inputs(subject: Subject, example: Example) -> str | None:
     for batch in example.batches:
         arguments = subject.draw(batch)
         before = copy.deepcopy(arguments)
-        metric.update(*arguments)
+        subject.update(metric, arguments)
         if not alike(arguments, before, 0.0):
             return f"`update` changes what it is given, from {said(before)} to {said(arguments)}"
         kept.append(arguments)
@@ -341,7 +344,7 @@ def _reference(subject: Subject, example: Example) -> str | None:
     whole = joined([subject.draw(batch) for batch in example.batches])
     if subject.reference is None or whole is None:
         return None
-    right = subject.reference(*whole)
+    right = subject.batches.give(subject.reference, whole)
     value = subject.value(example.batches)
     return _differ(value, right, "in one process", "by the reference")
 

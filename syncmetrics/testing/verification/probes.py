@@ -22,7 +22,7 @@ from syncmetrics.metric import Metric
 from syncmetrics.metric.value import evaluate, is_in_states
 from syncmetrics.states import spec as spec_module
 from syncmetrics.states.spec import StateSpec
-from syncmetrics.testing.verification.batches import Drawn, written
+from syncmetrics.testing.verification.batches import Drawn
 from syncmetrics.testing.verification.report import Check, Mistake, Outcome
 from syncmetrics.testing.verification.subject import Subject, alike, quietly, reductions_of, said, specs_of
 
@@ -38,10 +38,6 @@ _BATCHES = (Drawn(4, 0), Drawn(3, 1), Drawn(2, 2))
 def _check(law: str, mistakes: Sequence[Mistake], *, note: bool = False) -> Check:
     outcome: Outcome = "holds" if not mistakes else "note" if note else "broken"
     return Check(law, outcome, tuple(mistakes))
-
-
-def _code(subject: Subject, lines: Sequence[str]) -> str:
-    return "\n".join([*subject.head(), *lines])
 
 
 # -- the states
@@ -63,7 +59,7 @@ def counts(subject: Subject) -> Check:
     metric = subject.make()
     before = [_values(metric)]
     for batch in batches:
-        metric.update(*_uneven(subject.draw(batch)))
+        subject.update(metric, _uneven(subject.draw(batch)))
         before.append(_values(metric))
     mistakes = []
     for name, (_, spec, value) in _tensors(metric).items():
@@ -91,8 +87,8 @@ def _stands_still(subject: Subject, name: str, spec: StateSpec, batches: Sequenc
     module, _, value = _tensors(metric)[name]
     setattr(module, spec.name, torch.full_like(value, float(_LARGE)))
     for batch in batches:
-        metric.update(*subject.draw(batch))
-        fresh.update(*subject.draw(batch))
+        subject.update(metric, subject.draw(batch))
+        subject.update(fresh, subject.draw(batch))
     wanted = _tensors(fresh)[name][2].double() + _LARGE
     if torch.equal(_tensors(metric)[name][2].double(), wanted):
         return []
@@ -107,7 +103,7 @@ def _stands_still(subject: Subject, name: str, spec: StateSpec, batches: Sequenc
             "a count in float32",
             f"state `{spec.name}` counts in float32, which stands still at 16,777,216: there, one more is none.",
             f"Declare it in whole numbers: add_state({spec.name!r}, torch.tensor(0), dist_reduce_fx='sum').",
-            _code(subject, example),
+            subject.code(example),
         )
     ]
 
@@ -121,7 +117,7 @@ def narrow(subject: Subject) -> Check:
         torch.manual_seed(0)
         metric = subject.make()
         for batch in batches:
-            metric.update(*copy.deepcopy(batch))
+            subject.update(metric, copy.deepcopy(batch))
         return metric.compute()
 
     try:
@@ -153,7 +149,7 @@ def narrow(subject: Subject) -> Check:
                 text,
                 "Count in whole numbers and add up in float64: give every tensor that is made in `__init__` or"
                 " `update` a dtype, and write `.sum()` of a bool tensor, not of one in the dtype of the scores.",
-                _code(subject, example),
+                subject.code(example),
             )
         )
     return _check(law, mistakes)
@@ -194,33 +190,36 @@ def defaults(subject: Subject) -> Check:
 def _shows_through(subject: Subject, name: str, spec: StateSpec) -> list[Mistake]:
     """Start from nothing, and from the default; whether the default is still there when data has come."""
     assert isinstance(spec.default, Tensor)
-    is_max = spec.reduction.name == "max"
-    if not spec.default.is_floating_point():
-        return []  # a number that counts up from 0 is as often meant
-    nothing = torch.full_like(spec.default, float("-inf" if is_max else "inf"))
+    is_max, dtype = spec.reduction.name == "max", spec.default.dtype
+    word, least = ("greatest", "-inf") if is_max else ("least", "inf")
+    if dtype is torch.bool:
+        return []  # False and True are the least and the greatest of all
+    if dtype.is_floating_point:
+        value, nothing = f"float({least!r})", torch.full_like(spec.default, float(least))
+    else:
+        limit = "min" if is_max else "max"
+        value = f"torch.iinfo({dtype}).{limit}"
+        nothing = torch.full_like(spec.default, getattr(torch.iinfo(dtype), limit))
     if torch.equal(nothing, spec.default):
         return []
-    for sign in (-1.0, 1.0):
-        arguments = [
-            sign * b.abs() - sign * 1.5 if isinstance(b, Tensor) and b.is_floating_point() else b
-            for b in subject.draw(Drawn(2, 0))
-        ]
+    for sign, shift in ((-1, 1.5), (1, -1.5), (-1, -1.0), (1, 1.0)):
+        arguments = [_of_one_sign(b, sign, shift) for b in subject.draw(Drawn(2, 0))]
         metric, other = subject.make(), subject.make()
         setattr(_tensors(other)[name][0], spec.name, nothing.clone())
         try:
-            metric.update(*copy.deepcopy(arguments))
-            other.update(*copy.deepcopy(arguments))
+            subject.update(metric, copy.deepcopy(arguments))
+            subject.update(other, copy.deepcopy(arguments))
         except Exception:
             continue
         got, wanted = _tensors(metric)[name][2], _tensors(other)[name][2]
-        if torch.isfinite(wanted).all() and torch.equal(got, spec.default) and not torch.equal(got, wanted):
+        is_there = torch.isfinite(wanted).all() and not (wanted == nothing).any()
+        if is_there and torch.equal(got, spec.default) and not torch.equal(got, wanted):
             break
     else:
         return []
-    word, value = ("greatest", "-inf") if is_max else ("least", "inf")
     example = [
         f"metric = {subject.factory}()",
-        f"metric.update(*{written(tuple(arguments))})",
+        f"metric.update(*{subject.written_out(tuple(arguments))})",
         f"print(metric.compute())  # the {word} of these is {said(wanted)}",
     ]
     return [
@@ -228,10 +227,17 @@ def _shows_through(subject: Subject, name: str, spec: StateSpec) -> list[Mistake
             "a default that is not neutral",
             f"state `{spec.name}` keeps the {word} value and begins with {said(spec.default)}, so it says"
             f" {said(got)} where the {word} is {said(wanted)}; a rank without data brings it in, too.",
-            f"Begin with torch.tensor(float({value!r})): add_state({spec.name!r}, ..., {spec.reduction.name!r}).",
-            _code(subject, example),
+            f"Begin with torch.tensor({value}): add_state({spec.name!r}, ..., {spec.reduction.name!r}).",
+            subject.code(example),
         )
     ]
+
+
+def _of_one_sign(value: Any, sign: int, shift: float) -> Any:
+    """Give floats that are mostly of one sign; labels and the like as they are."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return sign * value.abs() + shift
 
 
 def is_neutral(spec: StateSpec, reduce: Callable[[Tensor], Tensor], value: Tensor) -> bool:
@@ -276,7 +282,7 @@ def associative(subject: Subject) -> Check:
                 f"the reduction of `{spec.name}` gives {left} for ((a, b), c), {right} for (a, (b, c)) and {whole} for"
                 " (a, b, c); it is called on two values for every update and on one of each rank.",
                 NOT_ASSOCIATIVE,
-                _code(subject, example),
+                subject.code(example),
             )
         )
     return _check(law, mistakes)
@@ -312,7 +318,7 @@ def edits_states(subject: Subject) -> Check:
         "states that are edited in `compute`",
         f"`compute` changes the state `{edited[0]}`, so that a second one of the same states gives another value.",
         "Compute of copies: `total = self.total / self.count`, and no `self.total /= ...`, `.pop()` or `.sort_()`.",
-        _code(subject, example),
+        subject.code(example),
     )
     return _check(law, [mistake])
 
@@ -335,7 +341,7 @@ def handed_out(subject: Subject) -> Check:
         "`compute` returns a state itself. It is copied before it is handed out, so nothing is lost here; without that,"
         " who edits the value would edit the state.",
         "Return something made of it, `self.total / self.count`, or `self.total.clone()`, if others use the class too.",
-        _code(subject, example),
+        subject.code(example),
     )
     return _check(law, [mistake], note=True)
 
@@ -361,7 +367,7 @@ def without_data(subject: Subject) -> Check:
             "no value without data",
             f"before any update on any rank, `compute` raises {type(error).__name__}: {error}",
             "Where an epoch may be empty, give NaN or 0: `self.total / self.count.clamp(min=1)`.",
-            _code(subject, [f"{subject.factory}().compute()"]),
+            subject.code([f"{subject.factory}().compute()"]),
         )
         return _check(law, [mistake], note=True)
     return Check(law, "holds")
@@ -387,7 +393,7 @@ def communicates(subject: Subject) -> Check:
         return Check(law, "not checked")
     with _no_collectives():
         metric = subject.make()
-        verbs: dict[str, Callable[[], Any]] = {"update": lambda: metric.update(*subject.draw(Drawn(3, 0)))}
+        verbs: dict[str, Callable[[], Any]] = {"update": lambda: subject.update(metric, subject.draw(Drawn(3, 0)))}
         if isinstance(metric, Metric) and not metric._modules:  # metrics inside are synced by their own `compute`
             verbs["compute"] = lambda: evaluate(metric)
         for verb, act in verbs.items():
@@ -410,7 +416,7 @@ def _communicating(subject: Subject, verb: str, error: BaseException) -> Mistake
         f"{'an' if verb == 'update' else 'a'} {verb} that communicates",
         f"`{verb}` calls a collective{_where(error)}; {does}",
         "Only add to the states in `update`; what all ranks have is what `compute` sees.",
-        _code(subject, _SHOW_COMMUNICATES + subject.feeding([Drawn(1, 0)]) + last),
+        subject.code(_SHOW_COMMUNICATES + subject.feeding([Drawn(1, 0)]) + last),
     )
 
 
@@ -467,7 +473,7 @@ def waits(subject: Subject) -> Check:
     batch = subject.draw(Drawn(3, 0))
     if not batch or not all(isinstance(argument, Tensor) for argument in batch) or not hasattr(os, "fork"):
         return Check(law, "not checked")
-    where = _in_a_child(lambda: _waiting_line(subject.make(), batch))
+    where = _in_a_child(lambda: _waiting_line(subject, batch))
     if where is None:
         return Check(law, "not checked")
     if not where:
@@ -478,8 +484,7 @@ def waits(subject: Subject) -> Check:
         " work before it is done.",
         "Leave numbers in tensors: no `.item()`, no `if tensor`, no `int(tensor)`, no boolean index; count with"
         " `(preds == target).sum()` and select with `torch.where`.",
-        _code(
-            subject,
+        subject.code(
             [
                 *_SHOW_WAITS,
                 f"metric = {subject.factory}()",
@@ -490,16 +495,17 @@ def waits(subject: Subject) -> Check:
     return _check(law, [mistake], note=True)
 
 
-def _waiting_line(metric: Any, batch: Sequence[Tensor]) -> str | None:
+def _waiting_line(subject: Subject, batch: Sequence[Tensor]) -> str | None:
     """Give the line that waits, in words, or nothing; None where that cannot be told."""
+    metric = subject.make()
     device = pretended_device()
     if device is None:
         return None
     try:
         with without_values():
             update = [torch.empty(value.shape, dtype=value.dtype, device=device) for value in batch]
-            metric.update(*update)
-            metric.update(*update)
+            subject.update(metric, update)
+            subject.update(metric, update)
     except Exception as error:
         chain = [error, error.__cause__, error.__context__]
         waiting = next((e for e in chain if type(e).__name__ in _WAITS), None)

@@ -25,6 +25,17 @@ __all__ = ["Example", "Subject", "alike", "quietly", "reductions_of", "said", "s
 _NEAR = 1e-5
 
 
+#: How code that gives the arguments of `update` in their order gives them by name.
+_BY_NAME = (
+    (
+        "*[torch.cat(parts) for parts in zip(*batches)]",
+        "**{name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}",
+    ),
+    ("for tensor in batch:", "for tensor in batch.values():"),
+    *((f"(*{what}", f"(**{what}") for what in ("batch", "{")),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """Batches, and which rank has which.
@@ -59,6 +70,7 @@ class Subject:
         importable: Module and name by which code reaches what makes it; None where it does not.
         batches_from: The same for the batches of a user.
         reference: Gives the true value of all samples.
+        is_foreign: Whether what makes it gives metrics of another library, which are put into a collection of ours.
     """
 
     make: Callable[[], Any]
@@ -67,6 +79,7 @@ class Subject:
     importable: tuple[str, str] | None = None
     batches_from: tuple[str, str] | None = None
     reference: Callable[..., Any] | None = None
+    is_foreign: bool = False
 
     def draw(self, batch: Drawn) -> Batch:
         """Make a batch anew: nobody else has its tensors."""
@@ -76,8 +89,12 @@ class Subject:
         """Give a metric that has seen these batches."""
         metric = (make or self.make)()
         for batch in batches:
-            metric.update(*self.draw(batch))
+            self.update(metric, self.draw(batch))
         return metric
+
+    def update(self, metric: Any, batch: Sequence[Any]) -> None:
+        """Update a metric with a batch."""
+        self.batches.give(metric.update, batch)
 
     def value(self, batches: Sequence[Drawn], make: Callable[[], Any] | None = None) -> Any:
         """Give the value of these batches in one process."""
@@ -92,10 +109,20 @@ class Subject:
 
     # -- as code
 
+    def code(self, lines: Sequence[str]) -> str:
+        """Give lines as code to paste: with what it imports, and arguments by name where they are given so."""
+        text = "\n".join(lines)
+        if self.batches.keywords:
+            for positional, by_name in _BY_NAME:
+                text = text.replace(positional, by_name)
+        return "\n".join([*self.head(), text])
+
     def head(self) -> list[str]:
         """Give the lines that code begins with."""
         module, name = self.importable or ("your_module", "make_metric")
         lines = ["import torch", f"from {module} import {name.partition('.')[0]}"]
+        if self.is_foreign:
+            lines += ["from syncmetrics import MetricCollection", f"make = lambda: MetricCollection([{name}()])"]
         if self.batches.code is not None and self.batches_from is not None:
             lines += [f"from {self.batches_from[0]} import {self.batches_from[1]}"]
             lines += [f"batches = list({self.batches_from[1]}())"]
@@ -104,13 +131,17 @@ class Subject:
     @property
     def factory(self) -> str:
         """What makes the metric, in code."""
-        return (self.importable or ("", "make_metric"))[1]
+        return "make" if self.is_foreign else (self.importable or ("", "make_metric"))[1]
 
     def written(self, batch: Drawn) -> str:
         """Give a batch in code."""
         if self.batches.code is not None and self.batches_from is not None:
             return self.batches.code(batch.rows, batch.key)
-        return written(self.draw(batch))
+        return self.written_out(self.draw(batch))
+
+    def written_out(self, batch: Batch) -> str:
+        """Give arguments of `update` in code."""
+        return written(batch, self.batches.keywords)
 
     def listed(self, batches: Sequence[Drawn]) -> str:
         """Give a list of batches in code."""

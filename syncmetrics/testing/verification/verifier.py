@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from syncmetrics import registry
 from syncmetrics.metric import Metric, MetricCollection
 from syncmetrics.optional import load
 from syncmetrics.testing.verification.batches import Batches, Drawn, draw_for, given
@@ -69,16 +70,25 @@ def verify(
     """
     hypothesis = load("hypothesis", needed_by="`verify`", install="syncmetrics[verify]")
     start = time.monotonic()
-    metric = make_metric()
-    if not isinstance(metric, (Metric, MetricCollection)):
-        raise TypeError(
-            f"`make_metric` must give a Metric or a MetricCollection, but gives a {type(metric).__name__} instead; put"
-            " a metric of another library into a MetricCollection."
-        )
+    metric: Any = make_metric()
+    make, is_foreign = make_metric, not isinstance(metric, (Metric, MetricCollection))
+    if is_foreign:
+        make = partial(_collected, make_metric)
+        if registry.recognise(metric) is None:
+            raise TypeError(
+                "`make_metric` must give a Metric or a MetricCollection, or a metric of torchmetrics, torcheval or"
+                f" ignite, but gives a {type(metric).__name__} instead."
+            )
     with quietly():
-        source = _source(make_metric, batches)
+        source = _source(make, batches)
         subject = Subject(
-            make_metric, source, name or _name(make_metric), _importable(make_metric), _importable(batches), reference
+            make,
+            source,
+            name or _name(make_metric),
+            _importable(make_metric),
+            _importable(batches),
+            reference,
+            is_foreign,
         )
         laws = [law for law in LAWS if law.key != "reference" or reference]
         known: set[str] = set()
@@ -89,6 +99,11 @@ def verify(
             checks += [Check(law.words, "not checked") for law in laws[1:]]
         checks += [_once(probe(subject), known) for probe in PROBES]
     return Report(subject.name, tuple(checks), source.words, time.monotonic() - start)
+
+
+def _collected(make: Callable[[], Any]) -> MetricCollection:
+    """Give a collection of ours that has a metric of another library."""
+    return MetricCollection([make()])
 
 
 def _once(check: Check, known: set[str]) -> Check:
