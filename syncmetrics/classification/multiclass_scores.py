@@ -91,7 +91,7 @@ def scores_of_matrix(matrix: Tensor) -> Scores:
     averages += [sum(scores) / targeted for scores in per_class]
     averages += [sum(map(mul, scores, targets)) / (total or 1) for scores in per_class]
     flat = [*averages, *per_class[0], *per_class[1], *per_class[2]]
-    values = torch.tensor(flat, dtype=torch.get_default_dtype())
+    values = torch.tensor(flat, dtype=torch.get_default_dtype(), device=matrix.device)
     single, table = values[:12].unbind(), torch.split(values[12:], classes)
     return Scores(table, single[:3], single[3:6], single[6:9], single[9:])
 
