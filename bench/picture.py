@@ -59,7 +59,7 @@ def _bars(axes: Axes, shown: Sequence[Result]) -> None:
     _seconds(axes.xaxis)
     _frame(axes, "x")
     patches = [Patch(color=color, label=_NAMES[role]) for role, color in _COLORS.items()]
-    axes.legend(handles=patches, loc="lower right", fontsize=9)  # the last rows are short
+    axes.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.025), ncol=3, fontsize=9)
 
 
 def _label(result: Result) -> str:
