@@ -23,14 +23,12 @@ class Policy:
         is_absent: Whether this rank takes no part in the sync of one of them.
         syncing: Those whose value is that of all ranks.
         alone: Those whose value is that of this process.
-        is_one: Whether one sync serves all of them.
         ranks: Which ranks compute, by what the metrics say.
     """
 
     is_absent: bool
     syncing: list[str]
     alone: list[str]
-    is_one: bool
     ranks: frozenset[int | None]
 
 
@@ -65,7 +63,6 @@ class Members:
                 any(map(is_absent, groups.values())),
                 syncing,
                 [name for name in self.metrics if name not in syncing],
-                len(groups) == 1 == len({metric.sync_timeout for metric in found}),
                 frozenset(metric.compute_on for metric in found),
             )
         return self._policy
@@ -112,8 +109,6 @@ class Members:
         if not names:
             return []
         first = self.metrics[names[0]]
-        if self.policy.is_one and names == self.policy.syncing:
-            return [(names, first._route())]
         group, timeout = first._books.group, first.sync_timeout
         others = [n for n in names if (m := self.metrics[n])._books.group is not group or m.sync_timeout != timeout]
         if not others:

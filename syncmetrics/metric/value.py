@@ -129,10 +129,7 @@ def keep(metric: StatefulModule, value: Any, asked: Key, *, stays: bool = False)
     """
     books, store = metric._books, metric._core._holder.store
     large: list[int] = []
-    if metric._modules:  # now: `compute` may have changed what it saw
-        local, shown = _local_key(metric, store), _shown_key(metric, store)
-    else:
-        local, shown = _keys_alone(metric, store)
+    local, shown = _keys(metric, store)  # now: `compute` may have changed what it saw
     given = hand_out(value, metric, large, stays=stays)
     kept = Kept(asked, local, shown, given if large else value, tuple(large))
     known = books.values
@@ -224,28 +221,16 @@ def _tensors(state: State) -> Iterable[Tensor]:
 # -- how long a value is good
 
 
-def _local_key(metric: StatefulModule, store: Store) -> Key:
-    """Say from which local states a value is computed now: of all ranks, or of this process alone."""
-    if not metric._modules:
-        return _keys_alone(metric, store)[0]
+def _keys(metric: StatefulModule, store: Store) -> tuple[Key, Key]:
+    """Say from what a value is computed now: from which local states, and whether of all ranks; and what is shown."""
     mode = store.mode
     is_global = metric.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
-    stores = [one for node in metric._nodes() for one in node.stores]
-    return is_global, *[id(one) for one in stores], *[one.version for one in stores], *metric._settings()
-
-
-def _shown_key(metric: StatefulModule, store: Store) -> Key:
-    """Say from what is shown a value is computed now, and when it was shown."""
     if not metric._modules:
-        return _keys_alone(metric, store)[1]
-    return store.mode, *[one.shown for node in metric._nodes() for one in node.stores], *metric._settings()
-
-
-def _keys_alone(metric: StatefulModule, store: Store) -> tuple[Key, Key]:
-    """Say both of a metric without metrics inside."""
-    mode, settings = store.mode, metric._books.settings
-    is_global = metric.sync_on_compute if mode is Mode.LOCAL else mode is Mode.SYNCED
-    return (is_global, id(store), store.version, settings), (mode, store.shown, settings)
+        settings = metric._books.settings
+        return (is_global, id(store), store.version, settings), (mode, store.shown, settings)
+    stores, more = [one for node in metric._nodes() for one in node.stores], metric._settings()
+    local = is_global, *[id(one) for one in stores], *[one.version for one in stores], *more
+    return local, (mode, *[one.shown for one in stores], *more)
 
 
 def _find_all(metrics: Mapping[str, StatefulModule], asked: Key) -> dict[str, Kept] | None:
@@ -270,9 +255,9 @@ def _find(metric: StatefulModule, asked: Key) -> Kept | None:
         return None  # which is mostly so, and seen sooner than by all of the key
     if is_local and metric.sync_on_compute and always_meets(metric._books.group):
         return None
-    key = _local_key(metric, store) if is_local else _shown_key(metric, store)
+    local, shown = _keys(metric, store)
     for kept in reversed(values):
-        if (kept.local if is_local else kept.shown) == key and _same(kept.asked, asked):
+        if (kept.local == local if is_local else kept.shown == shown) and _same(kept.asked, asked):
             return kept
     return None
 

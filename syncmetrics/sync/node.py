@@ -230,13 +230,11 @@ class Node:
 
     def _settings(self, more: tuple[tuple[str, str], ...]) -> Settings:
         first = self.metrics[0]() if self.metrics else None
-        changed = -1 if first is None or more else first._settings_changed
-        if self._said is not None and self._said[0] == changed:
-            return self._said[1]
-        said = self._settings_now(more)
-        if changed >= 0:
-            self._said = changed, said
-        return said
+        if first is None or more:
+            return self._settings_now(more)
+        if self._said is None or self._said[0] != first._settings_changed:
+            self._said = first._settings_changed, self._settings_now(())
+        return self._said[1]
 
     def _settings_now(self, more: tuple[tuple[str, str], ...]) -> Settings:
         found = []

@@ -231,9 +231,10 @@ class ThreadsTransport(EpisodicTransport):
 
     def twin(self) -> ThreadsTransport:
         """Give a transport over another world of the same ranks."""
-        if self._twin is None:
-            self._twin = ThreadsTransport(self._world.twin(), self._rank)
-        return self._twin
+        with self._world._condition:  # another thread of this rank may ask, too
+            if self._twin is None:
+                self._twin = ThreadsTransport(self._world.twin(), self._rank)
+            return self._twin
 
     def all_gather(
         self,

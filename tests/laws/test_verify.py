@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,16 @@ class TheirsButWrong(torchmetrics.Metric):
 def test_metrics_of_other_libraries() -> None:
     assert verify(theirs, examples=EXAMPLES).ok
     assert verify(lambda: torchmetrics.MetricCollection([theirs()]), examples=EXAMPLES).ok
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it uses torch.jit.script
+        import torcheval.metrics
+    of_torcheval = verify(torcheval.metrics.Max, examples=EXAMPLES)
+    # It keeps more than its states, and has no value of a batch. What is raised is told as any other mistake.
+    assert [check.law for check in of_torcheval.checks if check.outcome == "broken"] == [
+        "`metric(...)` adds what `update` adds, and gives the value of its batch",
+        "two parts that are merged have the value of one",
+        "saved, and loaded on another number of ranks, it goes on",
+    ]
     report = verify(TheirsButWrong, examples=EXAMPLES)
     assert report.mistakes[0].name == "other values on ranks than in one process"
     for mistake in report.mistakes:

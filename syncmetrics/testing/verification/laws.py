@@ -47,6 +47,13 @@ class Law:
     shows: Shows
     is_note: bool = False
 
+    def broken(self, subject: Subject, example: Example) -> str | None:
+        """Say what is wrong for an example, also where it is that something is raised."""
+        try:
+            return self.fails(subject, example)
+        except Exception as error:
+            return f"it raises {_in_short(error)}"
+
 
 def _differ(found: Any, right: Any, what: str, than: str = "in one process") -> str | None:
     return None if alike(found, right) else f"{what} it is {said(found)}, {than} {said(right)}"

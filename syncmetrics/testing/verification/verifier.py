@@ -143,7 +143,7 @@ def _check(hypothesis: Any, subject: Subject, law: Law, examples: int, known: se
 
 def _mistake(subject: Subject, law: Law, example: Example) -> Mistake:
     torch.manual_seed(0)
-    return cause_of(subject, law, example, law.fails(subject, example) or law.words)
+    return cause_of(subject, law, example, law.broken(subject, example) or law.words)
 
 
 def _counterexample(hypothesis: Any, subject: Subject, law: Law, examples: int) -> Example | None:
@@ -156,7 +156,7 @@ def _counterexample(hypothesis: Any, subject: Subject, law: Law, examples: int) 
 
 def _breaks(subject: Subject, law: Law, example: Example) -> bool:
     torch.manual_seed(0)
-    return _says_something(subject, example) and law.fails(subject, example) is not None
+    return _says_something(subject, example) and law.broken(subject, example) is not None
 
 
 def _smallest(hypothesis: Any, subject: Subject, law: Law, examples: int) -> Example | None:
